@@ -1,0 +1,44 @@
+"""``stemloop convert``: foreign checkpoints to our directories, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    src: Annotated[
+        Path,
+        typer.Argument(
+            help="Official .pt (either key layout, fine-tuned or not), the same as .safetensors, "
+            "a multimolecule directory, or a stemloop model directory."
+        ),
+    ],
+    dst: Annotated[Path, typer.Argument(help="Directory, or .pt file for official layouts.")],
+    to: Annotated[
+        str, typer.Option(help="stemloop, official (flash names) or official-noflash.")
+    ] = "stemloop",
+    heads: Annotated[
+        int | None,
+        typer.Option(help="Attention heads of an official file of none of the published sizes."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace DST.")] = False,
+) -> None:
+    """Convert a checkpoint; its numbers are never changed.
+
+    A pickle that holds anything but tensors is refused, and so is a checkpoint with a missing,
+    unexpected or wrongly shaped key, which is named.
+    """
+    from stemloop.weights.convert import convert as run
+
+    checkpoint = run(src, dst, to=to, heads=heads, force=force)
+    config, head = checkpoint.config, checkpoint.head
+    typer.echo(f"read: {checkpoint.layout}", err=True)
+    typer.echo(f"{config.layers} layers of {config.hidden}, {config.heads} heads", err=True)
+    if head is not None:
+        typer.echo(f"task head: {head.kind}, threshold {head.threshold}", err=True)
+    for note in checkpoint.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(dst)

@@ -1,0 +1,168 @@
+"""``stemloop fold``: structures of RNAs."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from stemloop.errors import UsageError
+
+if TYPE_CHECKING:
+    from stemloop.records import Result
+
+
+class Layout(StrEnum):
+    """Output formats."""
+
+    dbn = "dbn"
+    ct = "ct"
+    bpseq = "bpseq"
+    jsonl = "jsonl"
+
+
+class DecoderName(StrEnum):
+    """Decoders."""
+
+    mea = "mea"
+    centroid = "centroid"
+    mfe = "mfe"
+
+
+def fold(
+    source: Annotated[
+        str, typer.Argument(metavar="[FASTA]", help="FASTA or FASTQ, plain or compressed; - = stdin.")
+    ] = "-",
+    sequence: Annotated[
+        str | None, typer.Option("--sequence", "-s", help="Fold this sequence instead of a file.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("-"),
+    layout: Annotated[Layout, typer.Option("--format", "-f", help="Output format.")] = Layout.dbn,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="fold-crf, a model folder, or plain turner2004 (as RNAfold), turner1999, "
+            "andronescu2007, langdon2018."
+        ),
+    ] = "fold-crf",
+    decoder: Annotated[
+        DecoderName, typer.Option("--decoder", "-d", help="From probabilities to one structure.")
+    ] = DecoderName.mea,
+    gamma: Annotated[
+        float | None, typer.Option(help="Weight of pairs: mea 1, centroid 1.5 unless given.")
+    ] = None,
+    average: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Average in the pair probabilities of this parameter set (repeatable). "
+            "andronescu2007 and langdon2018 were fitted to known structures of common families."
+        ),
+    ] = None,
+    temperature: Annotated[float, typer.Option("--temperature", "-T", help="Celsius.")] = 37.0,
+    max_span: Annotated[int, typer.Option(help="Longest j - i + 1 of a pair, 0 = any.")] = 0,
+    constraint: Annotated[
+        bool,
+        typer.Option(
+            "--constraint", "-C", help="Each sequence is followed by a line of ( ) . x | < >."
+        ),
+    ] = False,
+    bpp: Annotated[
+        Path | None, typer.Option(help="Pair probabilities >= 0.001 to a .tsv, .csv or .parquet.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw each structure into this folder.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+    force: Annotated[bool, typer.Option(help="Replace output that exists.")] = False,
+) -> None:
+    """Predict secondary structures: id, sequence, structure and energy of each RNA."""
+    from stemloop.alphabet import normalise
+    from stemloop.cli.progress import counted
+    from stemloop.errors import OutputExistsError
+    from stemloop.formats.stream import atomic_output
+    from stemloop.formats.tables import write_table
+    from stemloop.records import SequenceRecord
+    from stemloop.tasks.structure import FoldSettings, fold_stream, read_jobs
+
+    settings = FoldSettings(
+        model=model,
+        decoder=decoder.value,
+        gamma=gamma,
+        average=tuple(average or ()),  # type: ignore[arg-type]
+        temperature=temperature,
+        max_span=max_span,
+        probabilities=bpp is not None,
+    )
+    if sequence is not None and (source != "-" or constraint):
+        raise UsageError("--sequence goes without a file and without --constraint")
+    for path in (output, bpp):
+        if path is not None and str(path) != "-" and path.exists() and not force:
+            raise OutputExistsError(f"{path} exists already; --force replaces it")
+    if svg is not None:
+        svg.mkdir(parents=True, exist_ok=True)
+    if sequence is not None:
+        record = SequenceRecord("sequence", normalise(sequence, record="sequence"))
+        work: Any = iter([(record, None)])
+    else:
+        work = read_jobs(source, constraints=constraint)
+    columns: dict[str, list[Any]] = {"index": [], "id": [], "i": [], "j": [], "probability": []}
+    with atomic_output(output, force=force) as out:
+        results = fold_stream(work, settings, processes=jobs)
+        for result in counted(results, "RNAs"):
+            _write(result, layout, out)
+            if str(output) == "-":
+                out.flush()
+            if bpp is not None:
+                _collect(result, columns)
+            if svg is not None:
+                _draw(result, svg, force)
+    if bpp is not None:
+        write_table(bpp, columns, force=force)
+
+
+def _write(result: Result, layout: Layout, out: TextIO) -> None:
+    from stemloop.formats.structure import format_structure
+
+    structure = result.structure
+    assert structure is not None
+    if layout is not Layout.jsonl:
+        out.write(format_structure(structure, layout.value))
+        return
+    record = result.record
+    line = {
+        "index": record.index,
+        "id": record.id,
+        "description": record.description,
+        "sequence": record.sequence,
+        "structure": structure.dot_bracket,
+        "energy": round(float(result.values["energy"]), 2),
+        "ensemble_energy": round(float(result.values["ensemble_energy"]), 2),
+        "confidence": [round(float(p), 4) for p in result.arrays["confidence"]],
+    }
+    out.write(json.dumps(line) + "\n")
+
+
+def _collect(result: Result, columns: dict[str, list[Any]]) -> None:
+    import numpy as np
+
+    matrix = result.arrays["pair_probability"]
+    rows, cols = np.nonzero(matrix >= 0.001)
+    columns["index"] += [result.record.index] * len(rows)
+    columns["id"] += [result.record.id] * len(rows)
+    columns["i"] += (rows + 1).tolist()
+    columns["j"] += (cols + 1).tolist()
+    columns["probability"] += np.round(matrix[rows, cols], 6).tolist()
+
+
+def _draw(result: Result, folder: Path, force: bool) -> None:
+    from stemloop.draw import draw
+    from stemloop.folding.thermo import layout
+    from stemloop.formats.fasta import safe_filename
+    from stemloop.formats.stream import atomic_output
+
+    structure, record = result.structure, result.record
+    assert structure is not None
+    picture = draw(structure, layout(structure.dot_bracket), result.arrays["confidence"])
+    with atomic_output(folder / f"{safe_filename(record.id, record.index)}.svg", force=force) as out:
+        out.write(picture)

@@ -1,0 +1,56 @@
+"""Progress bars on standard error, only where it is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Callback = Callable[[int, int | None], None]
+T = TypeVar("T")
+
+
+@contextmanager
+def bytes_progress() -> Iterator[Callback]:
+    """A bar for downloads; yields what to call with (bytes so far, bytes in all or None)."""
+    from rich.progress import DownloadColumn, TransferSpeedColumn
+
+    with _bar(DownloadColumn(), TransferSpeedColumn()) as callback:
+        yield callback
+
+
+@contextmanager
+def count_progress(unit: str) -> Iterator[Callback]:
+    """A bar for work done; yields what to call with (done, in all)."""
+    from rich.progress import MofNCompleteColumn, TextColumn
+
+    with _bar(MofNCompleteColumn(), TextColumn(unit)) as callback:
+        yield callback
+
+
+def counted(items: Iterable[T], unit: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items and show how many have passed."""
+    with count_progress(unit) as callback:
+        for number, item in enumerate(items, 1):
+            yield item
+            callback(number, total)
+
+
+@contextmanager
+def _bar(*columns: object) -> Iterator[Callback]:
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    with Progress(
+        BarColumn(), *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    ) as progress:  # type: ignore[arg-type]
+        task = progress.add_task("", total=None)
+
+        def callback(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield callback

@@ -1,0 +1,97 @@
+"""From pair probabilities to one structure: nested dynamic programs, vectorised with numpy.
+
+Both decoders maximise a sum of pair scores w_ij over nested structures with hairpins of at least
+three bases. A pair with w_ij <= 0 never helps, so only the few positive ones are visited:
+time O(L * candidates), memory O(L^2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+PairArray = npt.NDArray[np.int32]
+
+#: Smallest j - i of a pair.
+MIN_DISTANCE = 4
+
+
+def best_nested(weight: FloatArray) -> PairArray:
+    """Return the nested pairs of largest total weight.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray, shape (L, L)
+        Score of each pair, upper triangle; only positive scores are used.
+
+    Returns
+    -------
+    numpy.ndarray of int32, shape (n, 2)
+        0-based pairs, sorted.
+
+    Examples
+    --------
+    >>> w = np.zeros((9, 9)); w[0, 8] = w[1, 7] = w[2, 6] = 1.0
+    >>> best_nested(w).tolist()
+    [[0, 8], [1, 7], [2, 6]]
+    """
+    length = len(weight)
+    rows, columns = np.nonzero(np.triu(weight, MIN_DISTANCE) > 0)
+    starts = np.searchsorted(rows, np.arange(length + 1))
+    # best[i, j] is the optimum of the bases i .. j - 1.
+    best = np.zeros((length + 1, length + 1))
+    for i in range(length - 1, -1, -1):
+        row = best[i]
+        row[:] = best[i + 1]
+        row[: i + 1] = 0.0
+        for j in columns[starts[i] : starts[i + 1]]:
+            gain = weight[i, j] + best[i + 1, j]
+            np.maximum(row[j + 1 :], gain + best[j + 1, j + 1 :], out=row[j + 1 :])
+    pairs: list[tuple[int, int]] = []
+    stack = [(0, length)]
+    while stack:
+        i, end = stack.pop()
+        while i < end and best[i, end] == best[i + 1, end]:
+            i += 1
+        if i >= end:
+            continue
+        for j in columns[starts[i] : starts[i + 1]]:
+            # The same sum in the same order as above: equality is exact.
+            if j < end and best[i, end] == weight[i, j] + best[i + 1, j] + best[j + 1, end]:
+                pairs.append((i, int(j)))
+                stack += [(i + 1, int(j)), (int(j) + 1, end)]
+                break
+    return np.array(sorted(pairs), dtype=np.int32).reshape(-1, 2)
+
+
+def maximum_expected_accuracy(probability: FloatArray, gamma: float = 1.0) -> PairArray:
+    """Structure of maximum expected accuracy (Do et al. 2006).
+
+    Maximises ``2 gamma sum p_ij + sum q_i`` over pairs (i, j) and unpaired bases i, which equals a
+    constant plus the sum of ``2 gamma p_ij - q_i - q_j`` over the pairs.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray, shape (L, L)
+        Pair probabilities, upper triangle.
+    gamma : float
+        Weight of pairs against unpaired bases.
+    """
+    unpaired = 1.0 - probability.sum(0) - probability.sum(1)
+    return best_nested(2.0 * gamma * probability - unpaired[:, None] - unpaired[None, :])
+
+
+def gamma_centroid(probability: FloatArray, gamma: float = 1.5) -> PairArray:
+    """Gamma-centroid structure (Hamada et al. 2009): maximises sum of (gamma + 1) p_ij - 1.
+
+    With gamma = 1 it is the centroid: every pair with p > 1/2.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray, shape (L, L)
+        Pair probabilities, upper triangle.
+    gamma : float
+        Larger values predict more pairs.
+    """
+    return best_nested((gamma + 1.0) * probability - 1.0)

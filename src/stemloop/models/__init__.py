@@ -1,0 +1,1 @@
+"""Encoders on packed batches, their sizes, and the edge towards transformers."""

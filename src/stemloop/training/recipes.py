@@ -1,0 +1,123 @@
+"""Recipes: the YAML files that say how a model is trained, as validated objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stemloop.data.structures import TypeRule
+from stemloop.errors import FormatError, InputError
+from stemloop.models.foldnet import FoldNetConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Draw(_Strict):
+    """One rule of what an epoch draws, see `stemloop.data.structures.TypeRule`."""
+
+    type: str = "."
+    families: int = -1
+    members: int = Field(2, ge=0)
+
+
+class Source(_Strict):
+    """A table of RNAs with structures, and what of it is used."""
+
+    file: str
+    id: str = "id"
+    sequence: str = "sequence"
+    structure: str = "structure"
+    family: str | None = None
+    type: str | None = None
+    min_length: int = Field(20, ge=1)
+    max_length: int = Field(300, ge=1)
+    min_pairs: int = Field(3, ge=1)
+    min_paired_fraction: float = Field(0.0, ge=0.0, le=1.0)
+    draw: list[Draw]
+
+    def rules(self) -> list[TypeRule]:
+        """Return the draw rules."""
+        return [TypeRule(rule.type, rule.families, rule.members) for rule in self.draw]
+
+
+class Stage(_Strict):
+    """A stretch of training with its own data.
+
+    The learning rate rises over the first part ``warm_up`` and then stays. The result is the mean
+    of the weights after every step from ``average_from`` on: flat minima carry over to unseen
+    families better than the last step of a decaying schedule.
+    """
+
+    name: str
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warm_up: float = Field(0.1, ge=0, le=1)
+    average_from: float = Field(0.5, ge=0, lt=1)
+    sources: list[Source] = Field(min_length=1)
+
+
+class Objective(_Strict):
+    """Weights of the terms of the loss; the soft F score itself has weight 1."""
+
+    recall_weight: float = Field(1.0, gt=0)
+    likelihood: float = Field(0.1, ge=0)
+    prior_pair: float = Field(0.002, ge=0)
+    prior_base: float = Field(0.02, ge=0)
+    probe: float = Field(0.1, gt=0)
+
+
+class Net(_Strict):
+    """Sizes of the network, see `stemloop.models.foldnet.FoldNetConfig`."""
+
+    channels: int = Field(48, ge=1)
+    hidden: int = Field(64, ge=1)
+    helix_layers: int = Field(1, ge=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    def config(self) -> FoldNetConfig:
+        """Return the network's own configuration."""
+        return FoldNetConfig(**self.model_dump())
+
+
+class StructureRecipe(_Strict):
+    """Training of the thermodynamic CRF."""
+
+    task: Literal["structure"]
+    name: str
+    seed: int = 0
+    batch_size: int = Field(8, ge=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    net: Net = Net()
+    objective: Objective = Objective()
+    stages: list[Stage] = Field(min_length=1)
+
+
+def load_recipe(path: str | Path) -> StructureRecipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    FormatError
+        The file is no YAML, or a key is missing, unknown or out of range; the message names it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read the recipe: {error.strerror}", path=str(path)) from error
+    try:
+        content: Any = yaml.safe_load(text)
+        return StructureRecipe.model_validate(content)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        raise FormatError("not valid YAML", path=str(path), line=line) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise FormatError(f"{where}: {first['msg']}", path=str(path)) from error
