@@ -156,3 +156,7 @@ class Result:
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         object.__setattr__(self, "arrays", MappingProxyType(dict(self.arrays)))
+
+    def __reduce__(self) -> tuple[type[Result], tuple[object, ...]]:
+        # A read-only view cannot be pickled (results come back from worker processes).
+        return Result, (self.record, dict(self.values), dict(self.arrays), self.structure)

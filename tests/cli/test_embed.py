@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from stemloop.cli.main import app
+from stemloop.errors import AlphabetError, FormatError, InputError, WeightsError
 from stemloop.models.presets import EncoderConfig
 from stemloop.models.rinalmo import RiNALMo
 from stemloop.weights.store import save_model_dir
@@ -51,23 +54,38 @@ def test_standard_input_by_name_with_all_options(model: Path, tmp_path: Path) ->
 
 
 def test_errors_are_one_line_and_a_code(model: Path, tmp_path: Path) -> None:
-    cache = model.parents[1]
+    done = run("-", "-o", tmp_path / "o.npz", text=">a\nACGU\n", cache=model.parents[1])
+    assert done.returncode == 2
+    said = "error: --model is needed: a model directory, or one of tiny; "
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind", "said"),
+    [
+        ("rinalmo-giga", ">a\nA\n", WeightsError, "run 'stemloop weights get rinalmo-giga'"),
+        ("tiny", "", FormatError, "no records"),
+        ("tiny", "ACGU\n", FormatError, "no header"),
+        ("tiny", f">a\n{'A' * 51}\n", InputError, "record 'a': 51 nt"),
+        ("tiny", ">a\nMKVLE\n", AlphabetError, "looks like protein"),
+    ],
+)
+def test_bad_input(
+    name: str,
+    text: str,
+    kind: type[Exception],
+    said: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STEMLOOP_CACHE", str(model.parents[1]))
     out = tmp_path / "o.npz"
-    cases: list[tuple[list[str | Path], str, int, str]] = [
-        (["-"], ">a\nACGU\n", 2, "--model is needed: a model directory, or one of tiny; "),
-        (["-", "-m", "rinalmo-giga"], ">a\nA\n", 5, "run 'stemloop weights get rinalmo-giga'"),
-        (["-", "-m", model], "", 3, "standard input: no records"),
-        (["-", "-m", model], f">a\n{'A' * 51}\n", 3, "record 'a': 51 nt"),
-        (["-", "-m", model], ">a\nMKVLE\n", 3, "looks like protein"),
-        ([tmp_path / "absent.fa", "-m", model], "", 3, "cannot be read"),
-    ]
-    for arguments, text, code, said in cases:
-        done = run(*arguments, "-o", out, text=text, cache=cache)
-        assert done.returncode == code, done.stderr
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
-        assert said in done.stderr
-        assert not out.exists()
+    done = CliRunner().invoke(app, ["embed", "-", "-o", str(out), "-m", name], input=text)
+    assert type(done.exception) is kind
+    assert said in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_never_imports_transformers(model: Path, tmp_path: Path) -> None:

@@ -194,9 +194,3 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(packed[: len(packed) // 2])
     with pytest.raises(FormatError, match=r"t\.csv\.xz: compressed data is truncated"):
         read_labelled(path)
-
-
-def test_families_of_the_real_data_are_the_nine_classes(shared_data: Path) -> None:
-    path = shared_data / "2_secstruct" / "ArchiveII.csv.xz"
-    families = {item.family for item in read_labelled(path)}
-    assert set(ARCHIVEII_CLASSES) <= families

@@ -83,7 +83,7 @@ def embed(
     from stemloop.cli.progress import count_progress
     from stemloop.tasks.embed_file import embed_file
 
-    _keep_memory()
+    keep_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     with count_progress("tokens") as progress:
@@ -107,7 +107,7 @@ def embed(
         )
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep freed activations for the next layer instead of returning them each time.
 
     Mapping and clearing them anew cost about a tenth of the time of a CPU run. Other C libraries

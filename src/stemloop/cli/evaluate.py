@@ -66,7 +66,7 @@ def structure(
     from stemloop.tasks.structure import FoldSettings
 
     for path in (output, scores):
-        if path is not None and path.exists() and not force:
+        if path is not None and path.is_file() and not force:
             raise OutputExistsError(f"{path} exists already; --force replaces it")
     settings = FoldSettings(
         model=model,

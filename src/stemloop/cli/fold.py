@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -22,6 +24,10 @@ class Layout(StrEnum):
     ct = "ct"
     bpseq = "bpseq"
     jsonl = "jsonl"
+
+
+#: Columns of the table of pair probabilities.
+_COLUMNS = ("index", "id", "i", "j", "probability")
 
 
 class DecoderName(StrEnum):
@@ -79,7 +85,7 @@ def fold(
     """Predict secondary structures: id, sequence, structure and energy of each RNA."""
     from stemloop.alphabet import normalise
     from stemloop.cli.progress import counted
-    from stemloop.errors import OutputExistsError
+    from stemloop.errors import OutputError, OutputExistsError
     from stemloop.formats.stream import atomic_output
     from stemloop.formats.tables import write_table
     from stemloop.records import SequenceRecord
@@ -97,28 +103,35 @@ def fold(
     if sequence is not None and (source != "-" or constraint):
         raise UsageError("--sequence goes without a file and without --constraint")
     for path in (output, bpp):
-        if path is not None and str(path) != "-" and path.exists() and not force:
+        # Devices and pipes are there already and are written to as they are.
+        if path is not None and path.is_file() and not force:
             raise OutputExistsError(f"{path} exists already; --force replaces it")
     if svg is not None:
-        svg.mkdir(parents=True, exist_ok=True)
+        try:
+            svg.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{svg}: no folder for drawings: {error.strerror}") from error
     if sequence is not None:
         record = SequenceRecord("sequence", normalise(sequence, record="sequence"))
         work: Any = iter([(record, None)])
     else:
         work = read_jobs(source, constraints=constraint)
-    columns: dict[str, list[Any]] = {"index": [], "id": [], "i": [], "j": [], "probability": []}
     with atomic_output(output, force=force) as out:
-        results = fold_stream(work, settings, processes=jobs)
-        for result in counted(results, "RNAs"):
-            _write(result, layout, out)
-            if str(output) == "-":
-                out.flush()
-            if bpp is not None:
-                _collect(result, columns)
-            if svg is not None:
-                _draw(result, svg, force)
-    if bpp is not None:
-        write_table(bpp, columns, force=force)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for result in counted(fold_stream(work, settings, processes=jobs), "RNAs"):
+                _write(result, layout, out)
+                if str(output) == "-":
+                    out.flush()
+                if svg is not None:
+                    _draw(result, svg, force)
+                if bpp is not None:
+                    yield from _probabilities(result)
+
+        if bpp is not None:
+            write_table(bpp, rows(), columns=_COLUMNS, force=force)
+        else:
+            deque(rows(), maxlen=0)
 
 
 def _write(result: Result, layout: Layout, out: TextIO) -> None:
@@ -143,16 +156,15 @@ def _write(result: Result, layout: Layout, out: TextIO) -> None:
     out.write(json.dumps(line) + "\n")
 
 
-def _collect(result: Result, columns: dict[str, list[Any]]) -> None:
+def _probabilities(result: Result) -> Iterator[dict[str, Any]]:
     import numpy as np
 
     matrix = result.arrays["pair_probability"]
+    record = result.record
     rows, cols = np.nonzero(matrix >= 0.001)
-    columns["index"] += [result.record.index] * len(rows)
-    columns["id"] += [result.record.id] * len(rows)
-    columns["i"] += (rows + 1).tolist()
-    columns["j"] += (cols + 1).tolist()
-    columns["probability"] += np.round(matrix[rows, cols], 6).tolist()
+    values = np.round(matrix[rows, cols], 6)
+    for i, j, p in zip(rows.tolist(), cols.tolist(), values.tolist(), strict=True):
+        yield dict(zip(_COLUMNS, (record.index, record.id, i + 1, j + 1, p), strict=True))
 
 
 def _draw(result: Result, folder: Path, force: bool) -> None:

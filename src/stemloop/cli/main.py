@@ -61,10 +61,13 @@ def run() -> None:
         sys.stdout.flush()
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output went away (``stemloop fold x.fa | head``): not an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except SystemExit as stop:
+        # The reader of our output went away (``stemloop fold x.fa | head``). Typer makes that
+        # exit code 1, which would say that something is wrong with stemloop.
+        if isinstance(stop.__context__, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(141)
+        raise
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 from typing import TypeVar
 
 Callback = Callable[[int, int | None], None]
@@ -38,7 +42,7 @@ def counted(items: Iterable[T], unit: str, total: int | None = None) -> Iterator
 
 
 @contextmanager
-def _bar(*columns: object) -> Iterator[Callback]:
+def _bar(*columns: ProgressColumn) -> Iterator[Callback]:
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -47,7 +51,7 @@ def _bar(*columns: object) -> Iterator[Callback]:
 
     with Progress(
         BarColumn(), *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as progress:  # type: ignore[arg-type]
+    ) as progress:
         task = progress.add_task("", total=None)
 
         def callback(done: int, total: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import lzma
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stemloop.errors import FormatError, UsageError
+from stemloop.errors import FormatError, StructureError, UsageError
+from stemloop.formats.stream import open_text
 from stemloop.pairs import canonical, nested_subset
 from stemloop.records import SequenceRecord, Structure
 
@@ -40,7 +40,7 @@ def read_labelled(
     family: str | None = None,
     kind: str | None = None,
 ) -> list[LabelledStructure]:
-    """Read a CSV table (plain or .xz) of sequences with dot-bracket structures.
+    """Read a CSV table (plain or compressed) of sequences with dot-bracket structures.
 
     Parameters
     ----------
@@ -52,16 +52,15 @@ def read_labelled(
 
     Raises
     ------
+    InputError
+        The file cannot be read.
     FormatError
-        A column is missing, or a structure does not fit its sequence.
+        A column or a field is missing.
+    StructureError
+        A structure does not fit its sequence.
     """
-    opened = (
-        lzma.open(path, "rt", encoding="utf-8")
-        if str(path).endswith(".xz")
-        else open(path, encoding="utf-8")
-    )
     result = []
-    with opened as handle:
+    with open_text(path) as handle:
         reader = csv.DictReader(handle)
         wanted = [c for c in (id, sequence, structure, family, kind) if c]
         for column in wanted:
@@ -73,11 +72,18 @@ def read_labelled(
                     expected=f"columns {', '.join(wanted)}",
                 )
         for index, row in enumerate(reader):
+            if any(row[column] is None for column in wanted):
+                raise FormatError("a field is missing", path=str(path), line=reader.line_num)
             text = row[sequence].upper().replace("T", "U")
             record = SequenceRecord(row[id], text, index=index)
+            try:
+                known = Structure.from_dot_bracket(record, row[structure])
+            except StructureError as error:
+                error.path, error.line = str(path), reader.line_num
+                raise
             result.append(
                 LabelledStructure(
-                    Structure.from_dot_bracket(record, row[structure]),
+                    known,
                     row[family] if family else row[id].split("_", 1)[0],
                     row[kind] if kind else "",
                 )

@@ -101,7 +101,7 @@ def train_family_folds(
     Parameters
     ----------
     recipe : StructureRecipe
-        The training.
+        The training. Runs of another recipe or seed need another folder.
     folder : path
         Folder of the structure data.
     runs : path
@@ -122,14 +122,13 @@ def train_family_folds(
     items = read_archiveii(folder)
 
     def train(name: str, part: StructureRecipe, held: Sequence[str], start: Path | None) -> Path:
-        model = runs / name / "model"
-        if not (model / "config.json").is_file():
-            trainer = StructureTrainer(
-                part, folder, runs / name, hold_out=hold_out(held, items), jobs=jobs, start=start
-            )
-            net = trainer.run((lambda p: report(name, p)) if report else None)
-            save_crf(model, net, {"recipe": recipe.name, "seed": recipe.seed,
-                                  "held_out": trainer.hold_out.names})
+        # A finished run trains nothing; the trainer refuses one of another recipe or seed.
+        trainer = StructureTrainer(
+            part, folder, runs / name, hold_out=hold_out(held, items), jobs=jobs, start=start
+        )
+        net = trainer.run((lambda p: report(name, p)) if report else None)
+        card = {"recipe": recipe.name, "seed": recipe.seed, "held_out": trainer.hold_out.names}
+        save_crf(runs / name / "model", net, card)
         return runs / name
 
     shared = None

@@ -91,7 +91,7 @@ class PartialResults:
 
 def _write_all(handle: int, block: Floats, offset: int) -> None:
     """pwrite until everything is written: the system may take a part only."""
-    data = memoryview(block).cast("B")
+    data = block.data.cast("B")
     while data:
         size = os.pwrite(handle, data, offset)
         data, offset = data[size:], offset + size

@@ -89,8 +89,8 @@ class FoldSettings:
     def __post_init__(self) -> None:
         if self.decoder not in ("mea", "centroid", "mfe"):
             raise UsageError(f"unknown decoder {self.decoder!r}; known: mea, centroid, mfe")
-        if self.gamma is not None and self.gamma <= 0:
-            raise UsageError(f"gamma must be positive, not {self.gamma}")
+        if self.gamma is not None and not 0.0 < self.gamma < float("inf"):
+            raise UsageError(f"gamma must be positive and finite, not {self.gamma}")
         if self.decoder == "mfe" and (self.average or self.gamma is not None):
             raise UsageError("the mfe decoder knows no gamma and averages no parameter sets")
         for name in self.average:
@@ -153,9 +153,11 @@ class Folder:
         Raises
         ------
         InputError
-            The constraint does not fit.
+            The sequence is empty, or the constraint does not fit.
         """
         sequence, settings = record.sequence, self.settings
+        if not sequence:
+            raise InputError("no nucleotides", record=record.id)
         try:
             ensemble = self.model.ensemble(sequence, self.options, constraint)
             if settings.decoder == "mfe":
@@ -204,8 +206,9 @@ def fold_stream(
     processes : int
         Processes to fold in; the results do not depend on it.
     """
+    # Made here in any case: an unusable model is a clear error in this process, not in a worker.
+    folder = Folder(settings)
     if processes <= 1:
-        folder = Folder(settings)
         for record, constraint in jobs:
             yield folder(record, constraint)
         return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stemloop.data.structures import TypeRule
 from stemloop.errors import FormatError, InputError
@@ -23,6 +24,15 @@ class Draw(_Strict):
     type: str = "."
     families: int = -1
     members: int = Field(2, ge=0)
+
+    @field_validator("type")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"no regular expression pattern: {error}") from error
+        return value
 
 
 class Source(_Strict):
@@ -48,16 +58,14 @@ class Source(_Strict):
 class Stage(_Strict):
     """A stretch of training with its own data.
 
-    The learning rate rises over the first part ``warm_up`` and then stays. The result is the mean
-    of the weights after every step from ``average_from`` on: flat minima carry over to unseen
-    families better than the last step of a decaying schedule.
+    The learning rate rises over the first part ``warm_up`` of the steps and falls to zero over the
+    rest, both along a cosine.
     """
 
     name: str
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    warm_up: float = Field(0.1, ge=0, le=1)
-    average_from: float = Field(0.5, ge=0, lt=1)
+    warm_up: float = Field(0.3, gt=0, lt=1)
     sources: list[Source] = Field(min_length=1)
 
 
@@ -103,6 +111,8 @@ def load_recipe(path: str | Path) -> StructureRecipe:
 
     Raises
     ------
+    InputError
+        The file cannot be read.
     FormatError
         The file is no YAML, or a key is missing, unknown or out of range; the message names it.
     """
@@ -110,6 +120,8 @@ def load_recipe(path: str | Path) -> StructureRecipe:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read the recipe: {error.strerror}", path=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise FormatError("not valid YAML", path=str(path), expected="UTF-8 text") from error
     try:
         content: Any = yaml.safe_load(text)
         return StructureRecipe.model_validate(content)

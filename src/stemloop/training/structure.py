@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -263,10 +264,8 @@ class StructureTrainer:
         )
         steps = sum(per_epoch)
         done = sum(per_epoch[:first_epoch])
-        mean = _Mean(self.net)
         if state is not None and state["optimizer"]:
             optimizer.load_state_dict(state["optimizer"])
-            mean.load(state["mean"], state["averaged"])
         for epoch in range(first_epoch, stage.epochs):
             began = time.monotonic()
             total = 0.0
@@ -274,12 +273,9 @@ class StructureTrainer:
                 seed = (recipe.seed, number, epoch, k)
                 batch = epochs[epoch][k * recipe.batch_size : (k + 1) * recipe.batch_size]
                 for group in optimizer.param_groups:
-                    rise = (done + 1) / max(1.0, stage.warm_up * steps)
-                    group["lr"] = stage.learning_rate * min(1.0, rise)
+                    group["lr"] = stage.learning_rate * _cycle((done + 0.5) / steps, stage.warm_up)
                 total += self._step(batch, seed, optimizer, pool)
                 done += 1
-                if done > stage.average_from * steps:
-                    mean.add(self.net)
                 if report:
                     score = total / min(len(epochs[epoch]), (k + 1) * recipe.batch_size)
                     seconds = time.monotonic() - began
@@ -288,10 +284,9 @@ class StructureTrainer:
                                  score, seconds)
                     )
             if epoch + 1 == stage.epochs:
-                self.net.load_state_dict(mean.state)
-                self._save(number + 1, 0, None, None)
+                self._save(number + 1, 0, None)
             else:
-                self._save(number, epoch + 1, optimizer, mean)
+                self._save(number, epoch + 1, optimizer)
             with open(self.output / "log.jsonl", "a", encoding="utf-8") as log:
                 entry = {
                     "stage": stage.name,
@@ -335,13 +330,7 @@ class StructureTrainer:
         optimizer.step()
         return sum(score for score, _ in solved)
 
-    def _save(
-        self,
-        stage: int,
-        epoch: int,
-        optimizer: torch.optim.Optimizer | None,
-        mean: _Mean | None,
-    ) -> None:
+    def _save(self, stage: int, epoch: int, optimizer: torch.optim.Optimizer | None) -> None:
         stages = len(self.recipe.stages)
         state = {
             "recipe": self._fingerprint(stages),
@@ -351,28 +340,17 @@ class StructureTrainer:
             "epoch": epoch,
             "net": self.net.state_dict(),
             "optimizer": optimizer.state_dict() if optimizer else None,
-            "mean": mean.state if mean else None,
-            "averaged": mean.count if mean else 0,
         }
         temporary = self.output / "state.pt.tmp"
         torch.save(state, temporary)
         os.replace(temporary, self.output / "state.pt")
 
 
-class _Mean:
-    """Running mean of a network's weights."""
-
-    def __init__(self, net: FoldNet) -> None:
-        self.state = {name: value.clone() for name, value in net.state_dict().items()}
-        self.count = 0
-
-    def load(self, state: dict[str, Tensor], count: int) -> None:
-        self.state, self.count = state, count
-
-    def add(self, net: FoldNet) -> None:
-        self.count += 1
-        for name, value in net.state_dict().items():
-            self.state[name] += (value - self.state[name]) / self.count
+def _cycle(part: float, warm_up: float) -> float:
+    """Learning rate after ``part`` of the steps, as a part of its peak."""
+    if part < warm_up:
+        return 0.5 - 0.5 * math.cos(math.pi * part / warm_up)
+    return 0.5 + 0.5 * math.cos(math.pi * (part - warm_up) / (1.0 - warm_up))
 
 
 def _prior(u: Tensor, v: Tensor, objective: Objective) -> Tensor:

@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,7 @@ def _transfer(
             error.close()
             if error.code not in TRANSIENT:
                 raise FetchError(f"{url}: {reason}") from error
-            after = (error.headers or {}).get("Retry-After", "")
+            after = (error.headers or Message()).get("Retry-After", "")
             wait = min(float(after), 60.0) if after.isdigit() else None
         except _BrokenError as error:
             reason = str(error)
@@ -246,7 +247,9 @@ def _attempt(
         if error.code != 416 or not have:
             raise
         # Nothing lies beyond what we have: either it is all there, or it is another file's.
-        total = re.fullmatch(r"bytes \*/(\d+)", (error.headers or {}).get("Content-Range", ""))
+        total = re.fullmatch(
+            r"bytes \*/(\d+)", (error.headers or Message()).get("Content-Range", "")
+        )
         error.close()
         if total and int(total[1]) == have:
             return

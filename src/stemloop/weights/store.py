@@ -52,6 +52,7 @@ __all__ = [
     "bundled",
     "cache_dir",
     "check_bundled",
+    "find_model",
     "load",
     "load_encoder",
     "load_state",
@@ -247,7 +248,7 @@ def load(
         encoder = RiNALMo(config)
     if not any(key.startswith(LM_HEAD) for key in state):
         del encoder.lm_mask_head
-        encoder.lm_mask_head = _no_lm_head
+        encoder.lm_mask_head = _no_lm_head  # type: ignore[assignment]
     # assign: the file's own memory map becomes the parameters, there is no second copy.
     encoder.load_state_dict(state, strict=True, assign=True)
     encoder.requires_grad_(False).eval().to(device=device, dtype=dtype or torch.float32)

@@ -1,0 +1,226 @@
+"""``stemloop fold``: inputs, outputs of every format read back, options."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from stemloop.formats.structure import read_structures
+from stemloop.tasks.structure import fold
+
+FASTA = ">one first hairpin\nGGGGAAAACCCC\n>two\nggcaccuucgg\nTGCC\n>one again\nAAAAAAAA\n"
+MODEL = ["--model", "turner2004"]
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    path = tmp_path / "in.fa"
+    path.write_text(FASTA)
+    return path
+
+
+def expected(path: Path):
+    return [r.structure for r in fold(path, model="turner2004")]
+
+
+def test_blocks_on_standard_output(cli, fasta: Path) -> None:
+    ran = cli("fold", fasta, *MODEL)
+    assert ran.code == 0
+    assert ran.err == ""
+    lines = ran.out.splitlines()
+    assert len(lines) == 9
+    assert lines[0] == ">one first hairpin"
+    assert lines[1] == "GGGGAAAACCCC"
+    assert lines[2].startswith("((((....)))) (")
+    assert lines[4] == "GGCACCUUCGGUGCC"
+
+
+@pytest.mark.parametrize("layout", ["dbn", "ct", "bpseq"])
+def test_structure_formats_are_read_back(cli, fasta: Path, tmp_path: Path, layout: str) -> None:
+    output = tmp_path / f"out.{layout}"
+    ran = cli("fold", fasta, *MODEL, "-f", layout, "-o", output)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    assert cli("fold", fasta, *MODEL, "-f", layout).out == output.read_text()
+    for mine, known in zip(read_structures(output), expected(fasta), strict=True):
+        assert mine.record.id == known.record.id
+        assert mine.record.sequence == known.record.sequence
+        np.testing.assert_array_equal(mine.pairs, known.pairs)
+        assert mine.energy == pytest.approx(known.energy, abs=0.005)
+
+
+def test_json_lines(cli, fasta: Path) -> None:
+    lines = [json.loads(line) for line in cli("fold", fasta, *MODEL, "-f", "jsonl").out.splitlines()]
+    assert [(line["index"], line["id"], line["description"]) for line in lines] == [
+        (0, "one", "first hairpin"),
+        (1, "two", ""),
+        (2, "one", "again"),
+    ]
+    for line, known in zip(lines, fold(fasta, model="turner2004"), strict=True):
+        assert known.structure is not None
+        assert line["sequence"] == known.record.sequence
+        assert line["structure"] == known.structure.dot_bracket
+        assert line["energy"] == pytest.approx(known.structure.energy, abs=0.005)
+        assert line["ensemble_energy"] == pytest.approx(
+            known.values["ensemble_energy"], abs=0.005
+        )
+        np.testing.assert_allclose(line["confidence"], known.arrays["confidence"], atol=5e-5)
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_table_of_pair_probabilities(cli, fasta: Path, tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / ("bpp.csv" if delimiter == "," else "bpp.tsv")
+    assert cli("fold", fasta, *MODEL, "--bpp", path).code == 0
+    rows = list(csv.DictReader(io.StringIO(path.read_text()), delimiter=delimiter))
+    found: dict[tuple[int, str], dict[tuple[int, int], float]] = {}
+    for row in rows:
+        record = found.setdefault((int(row["index"]), row["id"]), {})
+        record[int(row["i"]), int(row["j"])] = float(row["probability"])
+    for result in fold(fasta, model="turner2004", probabilities=True):
+        p = result.arrays["pair_probability"]
+        record = found.pop((result.record.index, result.record.id), {})
+        assert set(record) == {(int(i) + 1, int(j) + 1) for i, j in np.argwhere(p >= 0.001)}
+        for (i, j), value in record.items():
+            assert value == pytest.approx(p[i - 1, j - 1], abs=1e-6)
+    assert found == {}
+
+
+def test_no_pairs_is_a_table_with_a_header(cli, tmp_path: Path) -> None:
+    path = tmp_path / "bpp.tsv"
+    assert cli("fold", "-s", "AAAA", *MODEL, "--bpp", path).code == 0
+    assert path.read_text() == "index\tid\ti\tj\tprobability\n"
+
+
+HOSTILE = ["../../escape", "/etc/passwd", "a b", "x" * 500, "..", "-rf", "naïve/ü", "CON:|*?"]
+
+
+def test_drawings_stay_in_their_folder(cli, tmp_path: Path) -> None:
+    source = tmp_path / "in.fa"
+    source.write_text("".join(f">{name}\nGGGGAAAACCCC\n" for name in [*HOSTILE, "same", "same"]))
+    before = {path for path in tmp_path.rglob("*")}
+    folder = tmp_path / "deep" / "svg"
+    ran = cli("fold", source, *MODEL, "--svg", folder)
+    assert ran.code == 0
+    made = {path for path in tmp_path.rglob("*")} - before
+    pictures = {path for path in made if path.is_file()}
+    assert len(pictures) == len(HOSTILE) + 2
+    assert {path.parent for path in pictures} == {folder}
+    for path in pictures:
+        assert path.suffix == ".svg"
+        assert len(path.name) < 100
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    # Drawn again: what is there is kept unless told otherwise.
+    assert cli("fold", source, *MODEL, "--svg", folder).code == 4
+    assert cli("fold", source, *MODEL, "--svg", folder, "--force").code == 0
+
+
+def test_one_sequence(cli) -> None:
+    ran = cli("fold", "-s", "ggggTTTTcccc", *MODEL)
+    assert ran.out.splitlines()[:2] == [">sequence", "GGGGUUUUCCCC"]
+    assert cli("fold", "x.fa", "-s", "GGGG", *MODEL).code == 2
+    assert cli("fold", "-C", "-s", "GGGG", *MODEL).code == 2
+
+
+def test_an_empty_sequence(cli) -> None:
+    ran = cli("fold", "-s", "", *MODEL)
+    assert (ran.code, ran.err) == (3, "error: record 'sequence': no nucleotides\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_standard_input(cli, fasta: Path, arguments: list[str]) -> None:
+    ran = cli("fold", *arguments, *MODEL, stdin=FASTA.encode())
+    assert ran.code == 0
+    assert ran.out == cli("fold", fasta, *MODEL).out
+
+
+def test_packed_input_and_output(cli, fasta: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "in.fa.gz"
+    packed.write_bytes(gzip.compress(FASTA.encode()))
+    output = tmp_path / "out.dbn.gz"
+    assert cli("fold", packed, *MODEL, "-o", output).code == 0
+    assert gzip.decompress(output.read_bytes()).decode() == cli("fold", fasta, *MODEL).out
+
+
+def test_byte_order_mark_and_line_ends(cli, fasta: Path, tmp_path: Path) -> None:
+    other = tmp_path / "windows.fa"
+    other.write_bytes(b"\xef\xbb\xbf" + FASTA.replace("\n", "\r\n").encode())
+    assert cli("fold", other, *MODEL).out == cli("fold", fasta, *MODEL).out
+
+
+def test_fastq(cli, tmp_path: Path) -> None:
+    path = tmp_path / "reads.fq"
+    path.write_text("@r1\nGGGGAAAACCCC\n+\nIIIIIIIIIIII\n")
+    assert cli("fold", path, *MODEL).out.startswith(">r1\nGGGGAAAACCCC\n((((....))))")
+
+
+def test_processes_give_the_same_bytes(cli, fasta: Path) -> None:
+    one, two = (cli("fold", fasta, *MODEL, "-f", "jsonl", "-j", n) for n in (1, 2))
+    assert two.code == 0
+    assert one.out == two.out
+
+
+def test_constraint_lines(cli, tmp_path: Path) -> None:
+    path = tmp_path / "c.fa"
+    sequence = "GGGGAAAACCCCAAAAGGGG"
+    path.write_text(f">free\n{sequence}\n{'.' * 20}\n>held\n{sequence}\nxxxx{'.' * 16}\n")
+    lines = cli("fold", path, *MODEL, "-C").out.splitlines()
+    assert lines[1] == lines[4] == sequence
+    assert lines[2].startswith("((((....))))........")
+    assert lines[5].startswith("........((((....))))")
+
+
+def test_options_reach_the_model(cli, trna_phe: tuple[str, str]) -> None:
+    sequence = trna_phe[0]
+
+    def line(*options: object) -> dict[str, object]:
+        ran = cli("fold", "-s", sequence, "-f", "jsonl", *options)
+        assert ran.code == 0, ran.err
+        return json.loads(ran.out)
+
+    plain = line(*MODEL)
+    for options, settings in (
+        (["-T", 20], {"temperature": 20.0}),
+        (["-d", "mfe"], {"decoder": "mfe"}),
+        (["-d", "centroid", "--gamma", 0.2], {"decoder": "centroid", "gamma": 0.2}),
+        (["--max-span", 25], {"max_span": 25}),
+        (["--average", "langdon2018"], {"average": ["langdon2018"]}),
+        (
+            ["--average", "langdon2018", "--average", "turner1999"],
+            {"average": ["langdon2018", "turner1999"]},
+        ),
+    ):
+        (known,) = fold(sequence, model="turner2004", **settings)  # type: ignore[arg-type]
+        found = line(*MODEL, *options)
+        assert known.structure is not None
+        assert found["structure"] == known.structure.dot_bracket
+        np.testing.assert_allclose(found["confidence"], known.arrays["confidence"], atol=5e-5)  # type: ignore[arg-type]
+        if options != ["-d", "mfe"]:
+            assert found != plain
+    assert line("--model", "andronescu2007") != plain
+
+
+def test_existing_output_is_kept(cli, fasta: Path, tmp_path: Path) -> None:
+    for option, name in (("-o", "out.dbn"), ("--bpp", "bpp.csv")):
+        path = tmp_path / name
+        path.write_text("precious")
+        ran = cli("fold", fasta, *MODEL, option, path)
+        assert ran.code == 4
+        assert ran.out == ""
+        assert ran.err == f"error: {path} exists already; --force replaces it\n"
+        assert path.read_text() == "precious"
+        assert cli("fold", fasta, *MODEL, option, path, "--force").code == 0
+        assert path.read_text() != "precious"
+
+
+def test_the_default_model_is_the_bundled_one(cli, fasta: Path, trna_phe: tuple[str, str]) -> None:
+    """By the weights that ship with the package."""
+    ran = cli("fold", "-s", trna_phe[0])
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[2].split()[0] == trna_phe[1]
+    assert ran.out == cli("fold", "-s", trna_phe[0], "--model", "fold-crf").out
