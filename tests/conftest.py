@@ -58,9 +58,7 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Call the program in this process, as its entry point does: ``cli("fold", path)``."""
     from stemloop.cli.main import run
 

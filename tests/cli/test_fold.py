@@ -56,7 +56,9 @@ def test_structure_formats_are_read_back(cli, fasta: Path, tmp_path: Path, layou
 
 
 def test_json_lines(cli, fasta: Path) -> None:
-    lines = [json.loads(line) for line in cli("fold", fasta, *MODEL, "-f", "jsonl").out.splitlines()]
+    lines = [
+        json.loads(line) for line in cli("fold", fasta, *MODEL, "-f", "jsonl").out.splitlines()
+    ]
     assert [(line["index"], line["id"], line["description"]) for line in lines] == [
         (0, "one", "first hairpin"),
         (1, "two", ""),
@@ -67,9 +69,7 @@ def test_json_lines(cli, fasta: Path) -> None:
         assert line["sequence"] == known.record.sequence
         assert line["structure"] == known.structure.dot_bracket
         assert line["energy"] == pytest.approx(known.structure.energy, abs=0.005)
-        assert line["ensemble_energy"] == pytest.approx(
-            known.values["ensemble_energy"], abs=0.005
-        )
+        assert line["ensemble_energy"] == pytest.approx(known.values["ensemble_energy"], abs=0.005)
         np.testing.assert_allclose(line["confidence"], known.arrays["confidence"], atol=5e-5)
 
 
@@ -103,11 +103,11 @@ HOSTILE = ["../../escape", "/etc/passwd", "a b", "x" * 500, "..", "-rf", "naïve
 def test_drawings_stay_in_their_folder(cli, tmp_path: Path) -> None:
     source = tmp_path / "in.fa"
     source.write_text("".join(f">{name}\nGGGGAAAACCCC\n" for name in [*HOSTILE, "same", "same"]))
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     folder = tmp_path / "deep" / "svg"
     ran = cli("fold", source, *MODEL, "--svg", folder)
     assert ran.code == 0
-    made = {path for path in tmp_path.rglob("*")} - before
+    made = set(tmp_path.rglob("*")) - before
     pictures = {path for path in made if path.is_file()}
     assert len(pictures) == len(HOSTILE) + 2
     assert {path.parent for path in pictures} == {folder}

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,16 @@ import stemloop
 from stemloop import errors
 from stemloop.cli import main
 
-HEAVY = ("torch", "transformers", "RNA", "numpy", "pandas", "sklearn", "datasets", "pydantic")
+HEAVY = (
+    "torch",
+    "transformers",
+    "RNA",
+    "numpy",
+    "pandas",
+    "sklearn",
+    "datasets",
+    "stemloop.records",
+)
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -49,7 +59,9 @@ def test_version(cli) -> None:
     assert cli("--version").out == f"stemloop {stemloop.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fold", "--help"], ["--version"], ["fold", "-x"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fold", "--help"], ["--version"], ["fold", "-x"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"
@@ -140,7 +152,7 @@ def test_ctrl_c_leaves_no_output_file(tmp_path: Path) -> None:
         process.stdin.write(b">a\nGGGGAAAACCCC\n>b\n")
         process.stdin.flush()
         while process.poll() is None and not list(drawings.glob("*.svg")):
-            pass  # the first RNA is done when its drawing is there
+            time.sleep(0.05)  # the first RNA is done when its drawing is there
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["svg"]

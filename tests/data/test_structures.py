@@ -110,7 +110,11 @@ def names(drawn: list[LabelledStructure]) -> list[str]:
     return [item.structure.record.id for item in drawn]
 
 
-RULES = [TypeRule("miRNA", families=3, members=2), TypeRule("ribo|miR", members=4), TypeRule(".", 0)]
+RULES = [
+    TypeRule("miRNA", families=3, members=2),
+    TypeRule("ribo|miR", members=4),
+    TypeRule(".", 0),
+]
 
 
 def test_drawing_obeys_the_rules() -> None:

@@ -65,7 +65,9 @@ def test_cards_name_what_was_held_out(trained) -> None:
 
 def test_models_differ_by_what_they_saw(trained) -> None:
     _, models, _ = trained
-    one, other = (load_crf(models[name]).energies("GGGAUACGAAACGUAUCCC") for name in ("tRNA", "16s"))
+    one, other = (
+        load_crf(models[name]).energies("GGGAUACGAAACGUAUCCC") for name in ("tRNA", "16s")
+    )
     assert one is not None
     assert other is not None
     assert not np.array_equal(one[0], other[0])
@@ -134,9 +136,7 @@ def test_references_of_every_format(tiny_structures: Path, tmp_path: Path, suffi
     items = benchmark.read_archiveii(tiny_structures)
     path = tmp_path / f"known{suffix}"
     if suffix == ".csv":
-        lines = [
-            f"{x.structure.record.id},{x.sequence},{x.structure.dot_bracket}" for x in items
-        ]
+        lines = [f"{x.structure.record.id},{x.sequence},{x.structure.dot_bracket}" for x in items]
         path.write_text("\n".join(["id,sequence,structure", *lines]) + "\n")
     else:
         write_structures(path, [x.structure for x in items], suffix[1:])

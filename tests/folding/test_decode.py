@@ -77,9 +77,7 @@ def accuracy(probability: np.ndarray, pairs: np.ndarray, gamma: float) -> float:
     unpaired = 1.0 - probability.sum(0) - probability.sum(1)
     free = np.ones(len(probability), bool)
     free[pairs.ravel()] = False
-    return float(
-        2 * gamma * probability[pairs[:, 0], pairs[:, 1]].sum() + unpaired[free].sum()
-    )
+    return float(2 * gamma * probability[pairs[:, 0], pairs[:, 1]].sum() + unpaired[free].sum())
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])

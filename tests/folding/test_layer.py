@@ -27,8 +27,7 @@ def nested_structures(sequence: str) -> list[str]:
         for k in range(start, len(pairs)):
             i, j = pairs[k]
             if all(
-                len({i, j, a, b}) == 4 and ((a < i) == (j < b) or j < a or b < i)
-                for a, b in chosen
+                len({i, j, a, b}) == 4 and ((a < i) == (j < b) or j < a or b < i) for a, b in chosen
             ) and not any(a < i < b < j or i < a < j < b for a, b in chosen):
                 result += extend(k + 1, [*chosen, (i, j)])
         return result
@@ -94,7 +93,9 @@ def test_free_energy_gradient_is_the_pair_probability() -> None:
             moved = np.zeros((len(sequence),) * 2)
             moved[features.i[k], features.j[k]] = step
             values.append(thermo.fold_ensemble(sequence, moved).free_energy)
-        assert (values[0] - values[1]) / 0.2 == pytest.approx(float(probability[k].detach()), abs=2e-3)
+        assert (values[0] - values[1]) / 0.2 == pytest.approx(
+            float(probability[k].detach()), abs=2e-3
+        )
 
 
 @pytest.mark.parametrize("sequence", TINY)

@@ -14,9 +14,10 @@ CANONICAL = ["AU", "CG", "GC", "GU", "UA", "UG"]
 SEQUENCE = "GGCAUUCGUGCCAAGUACGU"
 
 
-def perturbed(config: FoldNetConfig = FoldNetConfig(channels=6, hidden=8)) -> FoldNet:
+def perturbed(helix_layers: int = 1) -> FoldNet:
+    """A network whose outputs are not zero."""
     torch.manual_seed(0)
-    net = FoldNet(config)
+    net = FoldNet(FoldNetConfig(channels=6, hidden=8, helix_layers=helix_layers))
     with torch.no_grad():
         net.pair_out.weight.normal_()
         net.base_out.weight.normal_()
@@ -38,9 +39,7 @@ def test_pairs_and_helix_neighbours_equal_a_plain_loop(sequence: str) -> None:
     pairs = naive_pairs(sequence)
     assert list(zip(features.i.tolist(), features.j.tolist(), strict=True)) == pairs
     rank = {pair: k for k, pair in enumerate(pairs)}
-    expected = [
-        [rank.get((i + k, j - k), len(pairs)) for k in (-2, -1, 1, 2)] for i, j in pairs
-    ]
+    expected = [[rank.get((i + k, j - k), len(pairs)) for k in (-2, -1, 1, 2)] for i, j in pairs]
     assert features.helix.tolist() == expected
     assert features.table.shape == (len(pairs), 8)
 
@@ -67,7 +66,7 @@ def test_table_tells_apart_what_it_says(sequence: str) -> None:
             this,
             (this, kind(i + 1, j - 1)),
             (this, kind(i - 1, j + 1)),
-            int(np.digitize(j - i, (6, 9, 13, 20, 32, 50, 80, 130, 250))),
+            row[3],  # the distance, see below
             *[(this, at(k)) for k in (i - 1, i + 1, j - 1, j + 1)],
         ]
         for column, (index, what) in enumerate(zip(row, described, strict=True)):
@@ -77,7 +76,9 @@ def test_table_tells_apart_what_it_says(sequence: str) -> None:
     assert sum(map(len, used)) == len(set().union(*used))  # the columns share no rows
 
 
-@pytest.mark.parametrize("text", [SEQUENCE.lower(), SEQUENCE.replace("U", "T"), "ggcattCGUGCCAAGuacgt"])
+@pytest.mark.parametrize(
+    "text", [SEQUENCE.lower(), SEQUENCE.replace("U", "T"), "ggcattCGUGCCAAGuacgt"]
+)
 def test_case_and_t_make_no_difference(text: str) -> None:
     ours, plain = pair_features(text), pair_features(SEQUENCE)
     for name in PairFeatures.__dataclass_fields__:
@@ -126,8 +127,19 @@ def test_rnas_without_pairs(sequence: str) -> None:
     assert v.shape == (len(sequence),)
 
 
-def test_a_base_sees_eight_to_each_side_and_the_ends() -> None:
-    """v depends on at most eight nucleotides to each side (besides where the ends are)."""
+def test_distances_are_told_apart_where_they_are_short() -> None:
+    """Bins never fall with the distance, start one by one, and long helices look alike."""
+    features = pair_features("A" + "C" * 3 + "U" * 200)
+    assert not features.i.any()
+    bins = dict(zip(features.j.tolist(), features.table[:, 3].tolist(), strict=True))
+    ordered = [bins[distance] for distance in range(4, 204)]
+    assert ordered == sorted(ordered)
+    assert len(set(ordered[:4])) == 4
+    assert len(set(ordered[20:])) == 1
+
+
+def test_a_base_sees_eight_to_each_side() -> None:
+    """v depends on no nucleotide further away, wherever in the RNA it is."""
     net = perturbed()
     rng = np.random.default_rng(0)
     letters = rng.choice(list("ACGU"), 60)
@@ -149,7 +161,7 @@ def test_the_helix_convolution_carries_along_the_helix_only() -> None:
     """
     sequence = "GGGGGGGGGAAAAACCCCCCCCC"
     for layers, feels in ((0, False), (1, True)):
-        net = perturbed(FoldNetConfig(channels=6, hidden=8, helix_layers=layers))
+        net = perturbed(layers)
         with torch.no_grad():
             for conv in net.convs:
                 conv.weight.zero_()

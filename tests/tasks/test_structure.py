@@ -195,9 +195,7 @@ def test_gamma_and_decoders(trna_phe: tuple[str, str]) -> None:
 def test_average_changes_the_probabilities(trna_phe: tuple[str, str]) -> None:
     (plain,) = fold(trna_phe[0], model="turner2004", probabilities=True)
     (other,) = fold(trna_phe[0], model="andronescu2007", probabilities=True)
-    (mean,) = fold(
-        trna_phe[0], model="turner2004", average=["andronescu2007"], probabilities=True
-    )
+    (mean,) = fold(trna_phe[0], model="turner2004", average=["andronescu2007"], probabilities=True)
     parts = [r.arrays["pair_probability"] for r in (plain, other)]
     np.testing.assert_allclose(mean.arrays["pair_probability"], sum(parts) / 2, atol=1e-12)
     assert np.abs(parts[0] - parts[1]).max() > 0.01
@@ -268,6 +266,22 @@ def test_constraints_hold() -> None:
         held = fold(sequence, constraint="xxxx" + "." * 16, decoder=decoder, model="turner2004")
         assert held[0].structure is not None
         assert held[0].structure.dot_bracket == "........((((....))))"
+
+
+def test_constraint_characters() -> None:
+    """The middle arm can pair with either neighbour; each character decides it its way."""
+    sequence = "GGGGAAAACCCCAAAAGGGG"
+
+    def folded(middle: str) -> str:
+        constraint = "." * 8 + middle + "." * 8
+        (result,) = fold(sequence, constraint=constraint, model="turner2004")
+        assert result.structure is not None
+        return result.structure.dot_bracket
+
+    assert folded("<<<<") == "........((((....))))"
+    assert folded(">>>>") == "((((....))))........"
+    assert folded("xxxx") == "." * 20
+    assert folded("||||").count(".") == 12
 
 
 @pytest.mark.parametrize(

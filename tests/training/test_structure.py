@@ -1,4 +1,4 @@
-"""Training the CRF: it learns, it is reproducible to the bit, and it never sees what is held out."""
+"""Training the CRF: it learns, gives the same bits again, and never sees what is held out."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_killed_and_resumed_is_as_uninterrupted(
     assert len(log(tmp_path)) == 4
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """What the tests raise in the middle of a run."""
 
 
@@ -146,9 +146,9 @@ def test_stopped_anywhere_and_resumed(
 ) -> None:
     def report(progress: Progress) -> None:
         if (progress.stage, progress.epoch, progress.step) == (stage, epoch, 2):
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         StructureTrainer(recipe, tiny_structures, tmp_path).run(report)
     assert same(train(recipe, tiny_structures, tmp_path), finished[1])
 
@@ -197,10 +197,10 @@ def test_an_unfinished_run_is_no_start(
 ) -> None:
     def report(progress: Progress) -> None:
         if progress.epoch == 2:
-            raise Stopped
+            raise StoppedError
 
     first = changed(recipe, stages=recipe.stages[:1])
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         StructureTrainer(first, tiny_structures, tmp_path / "first").run(report)
     with pytest.raises(UsageError, match="no finished run"):
         train(recipe, tiny_structures, tmp_path / "x", start=tmp_path / "first")

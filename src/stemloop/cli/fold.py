@@ -40,7 +40,8 @@ class DecoderName(StrEnum):
 
 def fold(
     source: Annotated[
-        str, typer.Argument(metavar="[FASTA]", help="FASTA or FASTQ, plain or compressed; - = stdin.")
+        str,
+        typer.Argument(metavar="[FASTA]", help="FASTA or FASTQ, plain or compressed; - = stdin."),
     ] = "-",
     sequence: Annotated[
         str | None, typer.Option("--sequence", "-s", help="Fold this sequence instead of a file.")
@@ -176,5 +177,7 @@ def _draw(result: Result, folder: Path, force: bool) -> None:
     structure, record = result.structure, result.record
     assert structure is not None
     picture = draw(structure, layout(structure.dot_bracket), result.arrays["confidence"])
-    with atomic_output(folder / f"{safe_filename(record.id, record.index)}.svg", force=force) as out:
+    with atomic_output(
+        folder / f"{safe_filename(record.id, record.index)}.svg", force=force
+    ) as out:
         out.write(picture)

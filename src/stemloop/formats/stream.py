@@ -93,7 +93,13 @@ class _Source(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            return self._inner.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+            if not isinstance(self._inner, io.BufferedReader):
+                return self._inner.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+            # Its readinto waits until the block is full (and its readinto1 may, too); read1 hands
+            # over what a pipe has by now.
+            data = self._inner.read1(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
         except _DAMAGED as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise InputError(f"cannot be read: {error.strerror}", path=self._path) from error

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, Floats]
 
+#: First and last row to the rows between them.
+Reader = Callable[[int, int], Floats]
+
 
 class Embedder:
     """An encoder and what to take from it; maps pieces of sequences to arrays.
@@ -168,29 +171,32 @@ def blocks(
         yield int(at), values[start : start + size]
 
 
-def combine(
-    pool: str,
-    values: Floats,
-    pieces: Pieces,
-    sequences: Sequences,
-    allocate: Callable[[tuple[int, int]], Floats],
-) -> Floats:
+def combine(pool: str, read: Reader, pieces: Pieces, first: int, last: int) -> Floats:
     """One row a record from one row a piece: the mean, each window counting what it gives.
 
-    `allocate` makes the array for the result where one is needed: in memory, or on disk.
+    Parameters
+    ----------
+    pool : str
+        "mean" or "cls".
+    read : callable
+        First and last piece to their rows.
+    pieces : Pieces
+        The plan.
+    first, last : int
+        Records.
     """
-    records = len(sequences.records)
-    if pool == "tokens" or len(pieces) == records:
+    a, b = np.searchsorted(pieces.record, [first, last]).tolist()
+    values = read(a, b)
+    if b - a == last - first:
         return values
-    weight = (pieces.keep_stop - pieces.keep_start).astype(np.float64)
+    weight = (pieces.keep_stop - pieces.keep_start)[a:b].astype(np.float64)
     if pool == "cls":
         weight[:] = 1.0
-    first = np.searchsorted(pieces.record, np.arange(records + 1))
-    out = allocate((records, values.shape[1]))
-    for number, (a, b) in enumerate(pairwise(first.tolist())):
+    out = np.empty((last - first, values.shape[1]), np.float32)
+    cuts = np.searchsorted(pieces.record[a:b], np.arange(first, last + 1))
+    for number, (c, d) in enumerate(pairwise(cuts.tolist())):
         # A record of one piece keeps its bits.
-        whole = b - a == 1
-        out[number] = values[a] if whole else np.average(values[a:b], 0, weight[a:b])
+        out[number] = values[c] if d - c == 1 else np.average(values[c:d], 0, weight[c:d])
     return out
 
 
@@ -272,13 +278,15 @@ def embed(
         done += int(tokens[batch].sum())
         if progress:
             progress(done, total)
+    count = len(sequences.records)
     for name, (pool, _) in options.names.items():
-        arrays[name] = combine(pool, arrays[name], pieces, sequences, _float32)
-    return [_result(number, sequences, arrays, options) for number in range(len(sequences.records))]
+        if pool != "tokens":
+            arrays[name] = combine(pool, _reader(arrays[name]), pieces, 0, count)
+    return [_result(number, sequences, arrays, options) for number in range(count)]
 
 
-def _float32(shape: tuple[int, int]) -> Floats:
-    return np.empty(shape, np.float32)
+def _reader(array: Floats) -> Reader:
+    return lambda first, last: array[first:last]
 
 
 def _result(number: int, sequences: Sequences, arrays: Arrays, options: EmbedOptions) -> Result:

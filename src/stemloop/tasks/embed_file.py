@@ -26,6 +26,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ from stemloop.errors import OutputExistsError, UsageError
 from stemloop.formats.stream import Source
 from stemloop.records import SequenceRecord
 from stemloop.tasks.base import Sequences, gather, plan_batches
-from stemloop.tasks.embed import Embedder, blocks, combine, describe, place, plan, row_count
+from stemloop.tasks.embed import Embedder, Reader, blocks, combine, describe, place, plan, row_count
 from stemloop.tasks.embed_options import EmbedOptions, make_options
-from stemloop.tasks.embed_writers import WRITERS, check_extra
+from stemloop.tasks.embed_writers import WRITERS, Column, check_extra
 from stemloop.tasks.partial import open_partial
 from stemloop.weights.store import WEIGHTS, find_model, sha256_file
 
@@ -100,30 +101,34 @@ def embed_file(
     }
     marks = fingerprint(sequences, sha256_file(find_model(model) / WEIGHTS), options)
     tokens = pieces.stop - pieces.start + 2
-    with open_partial(target, marks, shapes, len(batches), resume=resume, restart=force) as partial:
-        if report and partial.done.any():
-            report(f"resuming: {int(partial.done.sum())} of {len(batches)} batches are done")
+    with open_partial(target, marks, shapes, len(batches), resume=resume, restart=force) as results:
+        if report and results.done.any():
+            report(f"resuming: {int(results.done.sum())} of {len(batches)} batches are done")
         done, total = 0, int(tokens.sum())
         embedder = None
         for number, batch in enumerate(batches):
-            if not partial.done[number]:
+            if not results.done[number]:
                 # Loaded only when there is something left to compute.
                 embedder = embedder or Embedder(place(model, options), options, sequences, pieces)
                 rows = {
                     name: blocks(options.names[name][0], batch, values, sequences, pieces)
                     for name, values in embedder.batch(batch).items()
                 }
-                partial.write(number, rows)
+                results.write(number, rows)
             done += int(tokens[batch].sum())
             if progress:
                 progress(done, total)
-        arrays = {
-            name: combine(pool, partial.array(name), pieces, sequences, partial.scratch)
-            for name, (pool, _) in options.names.items()
-        }
+        count = len(sequences.records)
+        columns = {}
+        for name, (pool, _) in options.names.items():
+            read: Reader = partial(results.read, name)
+            if pool != "tokens":
+                read = partial(combine, pool, read, pieces)
+            total_rows = len(sequences.codes) if pool == "tokens" else count
+            columns[name] = Column((total_rows, config.hidden), pool == "tokens", read)
         write(
-            target, sequences, arrays, options.names, json.dumps(marks, sort_keys=True),
-            scratch=partial.folder, force=force,
+            target, sequences, columns, json.dumps(marks, sort_keys=True),
+            scratch=results.folder, force=force,
         )  # fmt: skip
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,14 +16,63 @@ import numpy.typing as npt
 
 from stemloop.errors import ExtraError
 from stemloop.formats.stream import atomic_output
-from stemloop.formats.tables import write_arrays
 from stemloop.tasks.base import Sequences
 
 Array = npt.NDArray[Any]
-Names = Mapping[str, tuple[str, int]]
 
-#: Bytes that are copied at a time.
+#: Bytes that are in memory at a time.
 _CHUNK = 16 << 20
+
+#: Zip files store a time for each member; this is the earliest they know.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An array of float32 that is too large to hold.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    per_token : bool
+        A row a nucleotide, not a row a record.
+    read : callable
+        First and last row to the rows between them.
+    """
+
+    shape: tuple[int, int]
+    per_token: bool
+    read: Callable[[int, int], Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return self.shape[0] * self.shape[1] * 4
+
+    def chunks(self) -> Iterator[tuple[int, Array]]:
+        """Blocks of bounded size, with their first row."""
+        step = max(_CHUNK // (self.shape[1] * 4), 1)
+        for first in range(0, self.shape[0], step):
+            yield first, self.read(first, min(first + step, self.shape[0]))
+
+
+Columns = Mapping[str, Column]
+
+
+class Writer(Protocol):
+    """Write one output file, whole or not at all."""
+
+    def __call__(
+        self,
+        target: Path,
+        sequences: Sequences,
+        columns: Columns,
+        metadata: str,
+        *,
+        scratch: Path,
+        force: bool,
+    ) -> None: ...
 
 
 def check_extra(suffix: str) -> None:
@@ -44,18 +95,10 @@ def _h5py() -> Any:
     return h5py
 
 
-def _chunks(array: Array) -> Iterator[tuple[int, Array]]:
-    """Row blocks of bounded size, with their first row."""
-    row = max(array.nbytes // max(len(array), 1), 1)
-    step = max(_CHUNK // row, 1)
-    for start in range(0, len(array), step):
-        yield start, array[start : start + step]
-
-
-def _facts(sequences: Sequences, names: Names) -> dict[str, Array]:
+def _facts(sequences: Sequences, columns: Columns) -> dict[str, Array]:
     """The arrays about the records that every format has."""
     facts: dict[str, Array] = {"length": sequences.lengths}
-    if any(pool == "tokens" for pool, _ in names.values()):
+    if any(column.per_token for column in columns.values()):
         facts["offset"] = sequences.starts
     return facts
 
@@ -64,26 +107,41 @@ def _identifiers(sequences: Sequences) -> list[str]:
     return [record.id for record in sequences.records]
 
 
-def write_npz_file(
+def write_npz(
     target: Path,
     sequences: Sequences,
-    arrays: Mapping[str, Array],
-    names: Names,
+    columns: Columns,
     metadata: str,
     *,
     scratch: Path,
     force: bool,
 ) -> None:
-    """NPZ, not compressed: `numpy.load` maps or reads it without pickle."""
-    items = {"id": np.array(_identifiers(sequences)), "metadata": np.array(metadata)}
-    write_arrays(target, {**items, **_facts(sequences, names), **arrays}, force=force)
+    """NPZ, not compressed: `numpy.load` reads it without pickle."""
+    form = np.lib.format
+    small = {"id": np.array(_identifiers(sequences)), "metadata": np.array(metadata)}
+    with (
+        atomic_output(target, force=force, binary=True) as out,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, array in {**small, **_facts(sequences, columns)}.items():
+            with archive.open(_member(name), "w", force_zip64=True) as handle:
+                form.write_array(handle, array, allow_pickle=False)
+        for name, column in columns.items():
+            header = {"descr": "<f4", "fortran_order": False, "shape": column.shape}
+            with archive.open(_member(name), "w", force_zip64=True) as handle:
+                form.write_array_header_1_0(handle, header)
+                for _, block in column.chunks():
+                    handle.write(block.tobytes())
 
 
-def write_safetensors_file(
+def _member(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
+
+
+def write_safetensors(
     target: Path,
     sequences: Sequences,
-    arrays: Mapping[str, Array],
-    names: Names,
+    columns: Columns,
     metadata: str,
     *,
     scratch: Path,
@@ -91,39 +149,37 @@ def write_safetensors_file(
 ) -> None:
     """safetensors, written here because the library wants all arrays in memory at once."""
     texts = [text.encode() for text in _identifiers(sequences)]
-    offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    items: dict[str, Array] = {
-        **arrays,
-        **_facts(sequences, names),
-        "id_offset": offsets,
-        "id_utf8": np.frombuffer(b"".join(texts), np.uint8),
-    }
-    kinds = {"float32": "F32", "int64": "I64", "uint8": "U8"}
+    numbers = {
+        **_facts(sequences, columns), "id_offset": np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    }  # fmt: skip
+    names = b"".join(texts)
+    # Widest types first keeps every array aligned, as readers that map the file expect.
+    parts: list[tuple[str, str, tuple[int, ...], int]] = [
+        *((name, "I64", array.shape, array.nbytes) for name, array in sorted(numbers.items())),
+        *((name, "F32", column.shape, column.nbytes) for name, column in sorted(columns.items())),
+        ("id_utf8", "U8", (len(names),), len(names)),
+    ]
     header: dict[str, Any] = {"__metadata__": {"stemloop": metadata}}
     at = 0
-    # Widest types first keeps every array aligned, as readers that map the file expect.
-    ordered = sorted(items.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
-    for name, array in ordered:
-        header[name] = {
-            "dtype": kinds[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [at, at + array.nbytes],
-        }
-        at += array.nbytes
+    for name, kind, shape, size in parts:
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with atomic_output(target, force=force, binary=True) as out:
         out.write(struct.pack("<Q", len(text)) + text)
-        for _, array in ordered:
-            for _, block in _chunks(array):
-                out.write(np.ascontiguousarray(block).tobytes())
+        for _, array in sorted(numbers.items()):
+            out.write(array.astype("<i8").tobytes())
+        for _, column in sorted(columns.items()):
+            for _, block in column.chunks():
+                out.write(block.tobytes())
+        out.write(names)
 
 
-def write_hdf5_file(
+def write_hdf5(
     target: Path,
     sequences: Sequences,
-    arrays: Mapping[str, Array],
-    names: Names,
+    columns: Columns,
     metadata: str,
     *,
     scratch: Path,
@@ -137,19 +193,20 @@ def write_hdf5_file(
         file.attrs["metadata"] = metadata
         text = h5py.string_dtype("utf-8")
         file.create_dataset("id", data=_identifiers(sequences), dtype=text)
-        for name, array in {**_facts(sequences, names), **arrays}.items():
-            data = file.create_dataset(name, shape=array.shape, dtype=array.dtype)
-            for start, block in _chunks(array):
-                data[start : start + len(block)] = block
+        for name, array in _facts(sequences, columns).items():
+            file.create_dataset(name, data=array)
+        for name, column in columns.items():
+            data = file.create_dataset(name, shape=column.shape, dtype="<f4")
+            for first, block in column.chunks():
+                data[first : first + len(block)] = block
     with open(path, "rb") as handle, atomic_output(target, force=force, binary=True) as out:
         shutil.copyfileobj(handle, out, _CHUNK)
 
 
-def write_parquet_file(
+def write_parquet(
     target: Path,
     sequences: Sequences,
-    arrays: Mapping[str, Array],
-    names: Names,
+    columns: Columns,
     metadata: str,
     *,
     scratch: Path,
@@ -159,12 +216,10 @@ def write_parquet_file(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    widths = {name: array.shape[1] for name, array in arrays.items()}
-    vector = {name: pa.list_(pa.float32(), width) for name, width in widths.items()}
-    kinds = {
-        name: pa.large_list(vector[name]) if pool == "tokens" else vector[name]
-        for name, (pool, _) in names.items()
-    }
+    kinds = {}
+    for name, column in columns.items():
+        vector = pa.list_(pa.float32(), column.shape[1])
+        kinds[name] = pa.large_list(vector) if column.per_token else vector
     schema = pa.schema(
         [("id", pa.string()), ("length", pa.int64()), *kinds.items()],
         metadata={"stemloop": metadata},
@@ -173,59 +228,40 @@ def write_parquet_file(
         atomic_output(target, force=force, binary=True) as out,
         pq.ParquetWriter(out, schema, compression="zstd") as writer,
     ):
-        for first, last in _row_groups(sequences, arrays, names):
+        for first, last in _row_groups(sequences, columns):
             begin, end = int(sequences.starts[first]), int(sequences.starts[last])
-            columns = [
+            cells = [
                 pa.array([record.id for record in sequences.records[first:last]]),
                 pa.array(sequences.lengths[first:last]),
             ]
-            for name, (pool, _) in names.items():
-                span = slice(begin, end) if pool == "tokens" else slice(first, last)
-                flat = pa.array(np.ascontiguousarray(arrays[name][span]).ravel())
-                column = pa.FixedSizeListArray.from_arrays(flat, widths[name])
-                if pool == "tokens":
+            for column in columns.values():
+                rows = column.read(begin, end) if column.per_token else column.read(first, last)
+                lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+                if column.per_token:
                     offsets = pa.array(sequences.starts[first : last + 1] - begin)
-                    column = pa.LargeListArray.from_arrays(offsets, column)
-                columns.append(column)
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                    lists = pa.LargeListArray.from_arrays(offsets, lists)
+                cells.append(lists)
+            writer.write_table(pa.Table.from_arrays(cells, schema=schema))
 
 
-def _row_groups(
-    sequences: Sequences, arrays: Mapping[str, Array], names: Names
-) -> Iterator[tuple[int, int]]:
-    """Runs of records whose values fit into a few chunks."""
-    per_token = sum(arrays[n].shape[1] * 4 for n, (pool, _) in names.items() if pool == "tokens")
-    per_record = sum(arrays[n].shape[1] * 4 for n, (pool, _) in names.items() if pool != "tokens")
-    sizes = sequences.lengths * per_token + per_record
-    ends = np.cumsum(sizes)
+def _row_groups(sequences: Sequences, columns: Columns) -> Iterator[tuple[int, int]]:
+    """Runs of records whose values fit into one chunk."""
+    width = dict.fromkeys((False, True), 0)
+    for column in columns.values():
+        width[column.per_token] += column.shape[1] * 4
+    ends = np.cumsum(sequences.lengths * width[True] + width[False])
     first, used = 0, 0
-    while first < len(sizes):
-        last = max(int(np.searchsorted(ends, used + 4 * _CHUNK, side="right")), first + 1)
+    while first < len(ends):
+        last = max(int(np.searchsorted(ends, used + _CHUNK, side="right")), first + 1)
         yield first, last
         first, used = last, int(ends[last - 1])
 
 
-class Writer(Protocol):
-    """Write one output file, whole or not at all."""
-
-    def __call__(
-        self,
-        target: Path,
-        sequences: Sequences,
-        arrays: Mapping[str, Array],
-        names: Names,
-        metadata: str,
-        *,
-        scratch: Path,
-        force: bool,
-    ) -> None: ...
-
-
 #: By suffix.
 WRITERS: Mapping[str, Writer] = {
-    ".npz": write_npz_file,
-    ".safetensors": write_safetensors_file,
-    ".parquet": write_parquet_file,
-    ".h5": write_hdf5_file,
-    ".hdf5": write_hdf5_file,
+    ".npz": write_npz,
+    ".safetensors": write_safetensors,
+    ".parquet": write_parquet,
+    ".h5": write_hdf5,
+    ".hdf5": write_hdf5,
 }

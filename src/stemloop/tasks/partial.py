@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,22 +65,17 @@ class PartialResults:
         os.pwrite(self._marks, b"\x01", batch)
         os.fdatasync(self._marks)
 
-    def array(self, name: str) -> Floats:
-        """One array, mapped from disk."""
-        shape = self._shapes[name]
-        if 0 in shape:
-            return np.zeros(shape, np.float32)
-        number = list(self._shapes).index(name)
-        path = self.folder / f"array{number}.f32"
-        return np.memmap(path, dtype="<f4", mode="r", shape=shape)
-
-    def scratch(self, shape: tuple[int, int]) -> Floats:
-        """A further array on disk, to be filled; it goes with the folder."""
-        handle, name = tempfile.mkstemp(dir=self.folder)
-        # A full disk must be an error here, not a bus error when the map is written to.
-        os.posix_fallocate(handle, 0, shape[0] * shape[1] * 4)
-        os.close(handle)
-        return np.memmap(name, dtype="<f4", mode="r+", shape=shape)
+    def read(self, name: str, first: int, last: int) -> Floats:
+        """Rows `first` to `last` of one array. Read, not mapped: mapped pages count as memory."""
+        columns = self._shapes[name][1]
+        data = bytearray((last - first) * columns * 4)
+        view, offset = memoryview(data), first * columns * 4
+        while view:
+            size = os.preadv(self._files[name], [view], offset)
+            if not size:
+                raise OSError(f"{self.folder}: a file of it has been cut")
+            view, offset = view[size:], offset + size
+        return np.frombuffer(data, "<f4").reshape(last - first, columns)
 
     def close(self) -> None:
         """Close the files."""

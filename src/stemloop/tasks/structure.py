@@ -141,7 +141,8 @@ class Folder:
             The RNA, L nucleotides.
         constraint : str, optional
             Hard constraint of L characters in ViennaRNA's notation: ``(`` and ``)`` pairs that must
-            form, ``|`` paired, ``x`` unpaired, ``<`` and ``>`` paired up- or downstream, ``.`` free.
+            form, ``|`` paired, ``<`` paired with a base downstream, ``>`` with one upstream, ``x``
+            unpaired, ``.`` free.
 
         Returns
         -------
