@@ -47,8 +47,6 @@ class ThermodynamicCRF:
         if self.net is None:
             return None
         features = pair_features(sequence)
-        if not len(features.i):
-            return None
         with torch.inference_mode():
             u, v = self.net(features)
             bonus = u - v[features.i] - v[features.j]
@@ -97,9 +95,7 @@ class ThermodynamicCRF:
         """Dot-bracket of the structure of lowest corrected energy."""
         corrected = self.energies(sequence)
         bonus = None if corrected is None else corrected[0]
-        return thermo.minimum_free_energy(
-            thermo.compound(sequence, bonus, options, constraint)
-        )[0]
+        return thermo.minimum_free_energy(thermo.compound(sequence, bonus, options, constraint))[0]
 
 
 def save_crf(folder: str | Path, net: FoldNet, card: dict[str, object]) -> None:
@@ -132,4 +128,3 @@ def load_crf(folder: str | Path, average: Sequence[ParameterSet] = ()) -> Thermo
     except RuntimeError as error:
         raise WeightsError(f"{folder}: {error}") from error
     return ThermodynamicCRF(net, average)
-

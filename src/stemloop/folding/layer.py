@@ -98,9 +98,7 @@ def pair_probability(
     >>> bool((bonus.grad < 0).all())
     True
     """
-    result: tuple[Tensor, Tensor] = _PairProbability.apply(
-        bonus, sequence, i, j, steps, options
-    )
+    result: tuple[Tensor, Tensor] = _PairProbability.apply(bonus, sequence, i, j, steps, options)
     return result
 
 
@@ -120,7 +118,11 @@ def soft_f(probability: Tensor, reference: Tensor, recall_weight: float = 1.0) -
 
 
 def negative_log_likelihood(
-    bonus: Tensor, free_energy: Tensor, reference: Tensor, nearest_neighbour_energy: float, kt: float
+    bonus: Tensor,
+    free_energy: Tensor,
+    reference: Tensor,
+    nearest_neighbour_energy: float,
+    kt: float,
 ) -> Tensor:
     """-log P(reference structure), nats: (E(reference) - ensemble free energy) / kT."""
     return (nearest_neighbour_energy + (bonus * reference).sum() - free_energy) / kt

@@ -319,7 +319,9 @@ def minimum_free_energy(fc: Any) -> tuple[str, float]:
     return str(structure), float(energy)
 
 
-def structure_energy(sequence: str, dot_bracket: str, options: FoldOptions = FoldOptions()) -> float:
+def structure_energy(
+    sequence: str, dot_bracket: str, options: FoldOptions = FoldOptions()
+) -> float:
     """Nearest-neighbour energy of a nested structure, kcal/mol (no soft constraints)."""
     use_parameters(options.parameters)
     return float(RNA.fold_compound(sequence, _details(options)).eval_structure(dot_bracket))

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from stemloop.data.structures import (
     shares_words,
     training_reference,
 )
-from stemloop.errors import InputError, UsageError
+from stemloop.errors import InputError, OutputError, UsageError, WeightsError
 from stemloop.folding import layer, thermo
 from stemloop.models.foldnet import FoldNet, PairFeatures, pair_features
 from stemloop.training.recipes import Objective, Source, StructureRecipe
@@ -216,11 +217,14 @@ class StructureTrainer:
 
     def run(self, report: Callable[[Progress], None] | None = None) -> FoldNet:
         """Train, or go on with what ``output`` holds; return the trained network."""
-        self.output.mkdir(parents=True, exist_ok=True)
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.output}: no folder for the run: {error.strerror}") from error
         path = self.output / "state.pt"
         stage, epoch, state = 0, 0, None
         if path.exists():
-            state = torch.load(path, weights_only=True)
+            state = _load_state(path)
             if state["recipe"] != self._fingerprint(len(self.recipe.stages)) or (
                 state["held_out"] != self.hold_out.names
             ):
@@ -228,7 +232,7 @@ class StructureTrainer:
             stage, epoch = state["stage"], state["epoch"]
             self.net.load_state_dict(state["net"])
         elif self.start:
-            first = torch.load(self.start / "state.pt", weights_only=True)
+            first = _load_state(self.start / "state.pt")
             stage = first["stages"]
             if first["stage"] < stage or first["recipe"] != self._fingerprint(stage):
                 raise UsageError(f"{self.start} is no finished run of this recipe's first stages")
@@ -280,8 +284,15 @@ class StructureTrainer:
                     score = total / min(len(epochs[epoch]), (k + 1) * recipe.batch_size)
                     seconds = time.monotonic() - began
                     report(
-                        Progress(stage.name, epoch + 1, stage.epochs, k + 1, per_epoch[epoch],
-                                 score, seconds)
+                        Progress(
+                            stage.name,
+                            epoch + 1,
+                            stage.epochs,
+                            k + 1,
+                            per_epoch[epoch],
+                            score,
+                            seconds,
+                        )
                     )
             if epoch + 1 == stage.epochs:
                 self._save(number + 1, 0, None)
@@ -318,8 +329,13 @@ class StructureTrainer:
             energies.append(bonus)
             sign = 1.0 if rng.random() < 0.5 else -1.0
             problems.append(
-                Problem(item.sequence, item.structure.pairs, bonus.detach().numpy(),
-                        sign * objective.probe, objective)
+                Problem(
+                    item.sequence,
+                    item.structure.pairs,
+                    bonus.detach().numpy(),
+                    sign * objective.probe,
+                    objective,
+                )
             )
             prior = prior + _prior(u, v, objective)
         solved = list(pool.map(solve, problems) if pool else map(solve, problems))
@@ -344,6 +360,14 @@ class StructureTrainer:
         temporary = self.output / "state.pt.tmp"
         torch.save(state, temporary)
         os.replace(temporary, self.output / "state.pt")
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise WeightsError(f"{path} is missing or damaged; start the run anew: {error}") from error
+    return state
 
 
 def _cycle(part: float, warm_up: float) -> float:
