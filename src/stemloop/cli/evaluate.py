@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +66,9 @@ def structure(
     from stemloop.evaluation import benchmark, report
     from stemloop.evaluation.scores import evaluate_structures, read_scores, write_scores
     from stemloop.tasks.structure import FoldSettings
+    from stemloop.weights.locate import sha256_file
 
+    began = time.monotonic()
     for path in (output, scores):
         if path is not None and path.is_file() and not force:
             raise OutputExistsError(f"{path} exists already; --force replaces it")
@@ -95,6 +99,9 @@ def structure(
             models, data, settings, processes=jobs, progress=progress
         )
         facts |= {"protocol": protocol.value, "recipe": parsed.name, "seed": parsed.seed}
+        used = {source.file for stage in parsed.stages for source in stage.sources}
+        used.add(benchmark.ARCHIVEII_FILE)
+        facts["data"] = {name: sha256_file(data / name) for name in sorted(used)}
     elif references is None:
         raise UsageError("give a file of known structures, or a --protocol")
     else:
@@ -106,7 +113,9 @@ def structure(
             triples = benchmark.predict(known, settings, processes=jobs)
             facts["model"] = model
         table = evaluate_structures(progress(triples, len(known)))
-        facts["references"] = references.name
+        facts["data"] = {references.name: sha256_file(references)}
+    facts["versions"] = {name: version(name) for name in ("stemloop", "ViennaRNA", "torch")}
+    facts["seconds"] = round(time.monotonic() - began, 1)
     summary = report.summarise(table) | facts
     if peer and peers is None:
         raise UsageError("--peer needs --peers, the file with their scores")

@@ -252,7 +252,7 @@ def fold_ensemble(
     Examples
     --------
     >>> e = fold_ensemble("GGGGAAAACCCC")
-    >>> bool(e.pair_probability[1, 10] > 0.9)
+    >>> bool(e.pair_probability[1, 10] > 0.8)
     True
     """
     fc = compound(sequence, pair_bonus(bonus, unpaired), options, constraint)
