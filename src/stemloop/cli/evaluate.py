@@ -113,7 +113,7 @@ def structure(
             triples = benchmark.predict(known, settings, processes=jobs)
             facts["model"] = model
         table = evaluate_structures(progress(triples, len(known)))
-        facts["data"] = {references.name: sha256_file(references)}
+        facts |= {"references": references.name, "data": {references.name: sha256_file(references)}}
     facts["versions"] = {name: version(name) for name in ("stemloop", "ViennaRNA", "torch")}
     facts["seconds"] = round(time.monotonic() - began, 1)
     summary = report.summarise(table) | facts

@@ -32,7 +32,6 @@ _PACKAGES: dict[str, str | None] = {
     "safetensors": None,
     "numpy": None,
     "scikit-learn": None,
-    "numba": None,
     "dnaio": None,
     "zstandard": None,
     "ViennaRNA": None,

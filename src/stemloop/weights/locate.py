@@ -7,10 +7,12 @@ they were made from. No torch here.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from stemloop.errors import WeightsError
+from stemloop.models.presets import MODEL_TYPE
 from stemloop.weights.catalog import CATALOG
 from stemloop.weights.download import file_digest
 
@@ -101,10 +103,18 @@ def check_bundled(root: Path | None = None) -> dict[str, str]:
 def available() -> list[str]:
     """Names that `load` takes: bundled encoders and downloaded ones."""
     cached = cache_dir() / "models"
-    here = [name for name in _names() if (_bundled_root() / name / CONFIG).is_file()]
+    here = [name for name in _names() if _is_encoder(_bundled_root() / name / CONFIG)]
     if cached.is_dir():
-        here += sorted(path.parent.name for path in cached.glob(f"*/{CONFIG}"))
+        here += sorted(p.parent.name for p in cached.glob(f"*/{CONFIG}") if _is_encoder(p))
     return here
+
+
+def _is_encoder(config: Path) -> bool:
+    """Whether a config.json is an encoder's: folding models ship beside them."""
+    try:
+        return bool(json.loads(config.read_text(encoding="utf-8"))["model_type"] == MODEL_TYPE)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:
