@@ -84,6 +84,8 @@ def fold(
     force: Annotated[bool, typer.Option(help="Replace output that exists.")] = False,
 ) -> None:
     """Predict secondary structures: id, sequence, structure and energy of each RNA."""
+    import torch
+
     from stemloop.alphabet import normalise
     from stemloop.cli.progress import counted
     from stemloop.errors import OutputError, OutputExistsError
@@ -101,6 +103,8 @@ def fold(
         max_span=max_span,
         probabilities=bpp is not None,
     )
+    # The network is tiny: more threads only wait for each other. Processes (-j) are what scales.
+    torch.set_num_threads(1)
     if sequence is not None and (source != "-" or constraint):
         raise UsageError("--sequence goes without a file and without --constraint")
     for path in (output, bpp):

@@ -17,7 +17,9 @@ What is peculiar about it:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,9 @@ for _i, _letters in enumerate(("Aa", "Cc", "Gg", "UuTt")):
 _PAIR_TYPE = np.zeros((5, 5), dtype=np.uint8)
 for _i, (_a, _b) in enumerate(((0, 3), (1, 2), (2, 1), (2, 3), (3, 0), (3, 2)), 1):
     _PAIR_TYPE[_a, _b] = _i
+
+# Pairs of a block, see `_in_blocks`.
+_BLOCK = 4096
 
 _DISTANCE_EDGES = (5, 6, 7, 9, 13, 20)
 
@@ -182,14 +187,30 @@ class FoldNet(nn.Module):
         v = self.base_out(base).squeeze(1)
 
         i, j = torch.from_numpy(features.i), torch.from_numpy(features.j)
-        pair = self.left(base)[i] + self.right(base)[j]
-        pair = F.gelu(
-            pair + F.embedding_bag(torch.from_numpy(features.table), self.table.weight, mode="sum")
-        )
-        if self.helix:
-            neighbours = torch.from_numpy(features.helix)
-            for layer in self.helix:
-                padded = torch.cat([pair, pair.new_zeros(1, pair.shape[1])])
-                pair = pair + self.drop(F.gelu(layer(padded[neighbours].flatten(1))))
-        pair = pair + self.drop(self.residual(pair))
-        return self.pair_out(pair).squeeze(1), v
+        table = torch.from_numpy(features.table)
+        helix = torch.from_numpy(features.helix)
+        left, right = self.left(base), self.right(base)
+
+        def embed(part: slice) -> Tensor:
+            context = F.embedding_bag(table[part], self.table.weight, mode="sum")
+            return F.gelu(left[i[part]] + right[j[part]] + context)
+
+        pair = _in_blocks(embed, len(i))
+        for layer in self.helix:
+            # Row P stands for a neighbour that is no pair.
+            padded = torch.cat([pair, pair.new_zeros(1, pair.shape[1])])
+            pair = _in_blocks(partial(self._along_helix, layer, padded, helix), len(i))
+        return _in_blocks(lambda part: self._energy(pair[part]), len(i)), v
+
+    def _along_helix(self, layer: nn.Module, padded: Tensor, helix: Tensor, part: slice) -> Tensor:
+        neighbours = padded[helix[part]].flatten(1)
+        return padded[:-1][part] + self.drop(F.gelu(layer(neighbours)))
+
+    def _energy(self, pair: Tensor) -> Tensor:
+        return self.pair_out(pair + self.drop(self.residual(pair))).squeeze(1)
+
+
+def _in_blocks(function: Callable[[slice], Tensor], count: int) -> Tensor:
+    """Apply a function to blocks of pairs: intermediate results stay in the processor's cache."""
+    starts = range(0, max(count, 1), _BLOCK)
+    return torch.cat([function(slice(start, start + _BLOCK)) for start in starts])
