@@ -109,3 +109,5 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         plain[key] = tensor
     # transformers refuses a file that does not say which framework wrote it.
     save_file(plain, path, metadata={"format": "pt"})
+    # The library makes files for their owner alone; a lab shares its models.
+    path.chmod(0o644)
