@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from stemloop.errors import StructureError
 
+#: Smallest j - i of a pair in a folded RNA: a hairpin has three bases or more.
+MIN_DISTANCE = 4
+
 PairArray = npt.NDArray[np.int32]
 
 #: Opening and closing signs of dot-bracket text, in the order in which layers take them.

@@ -126,7 +126,3 @@ def test_layout_has_a_place_for_each_base_and_restores_the_plot_type() -> None:
     assert np.isfinite(xy).all()
     assert len({tuple(p) for p in xy.round(3).tolist()}) == 21
     assert RNA.cvar.rna_plot_type == before
-
-
-def test_version() -> None:
-    assert thermo.version() == RNA.__version__

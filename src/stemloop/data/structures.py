@@ -13,7 +13,7 @@ import numpy as np
 
 from stemloop.errors import FormatError, StructureError, UsageError
 from stemloop.formats.stream import open_text
-from stemloop.pairs import canonical, nested_subset
+from stemloop.pairs import MIN_DISTANCE, canonical, nested_subset
 from stemloop.records import SequenceRecord, Structure
 
 
@@ -102,7 +102,7 @@ def training_reference(structure: Structure) -> Structure:
     """
     pairs = structure.pairs
     pairs = pairs[canonical(structure.record.sequence, pairs)]
-    pairs = pairs[pairs[:, 1] - pairs[:, 0] > 3]
+    pairs = pairs[pairs[:, 1] - pairs[:, 0] >= MIN_DISTANCE]
     return Structure(structure.record, nested_subset(pairs))
 
 

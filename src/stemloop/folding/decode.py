@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from stemloop.pairs import MIN_DISTANCE
+
 FloatArray = npt.NDArray[np.float64]
 PairArray = npt.NDArray[np.int32]
-
-#: Smallest j - i of a pair.
-MIN_DISTANCE = 4
 
 
 def best_nested(weight: FloatArray) -> PairArray:

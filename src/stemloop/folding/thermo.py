@@ -356,8 +356,3 @@ def layout(dot_bracket: str) -> FloatArray:
         RNA.cvar.rna_plot_type = before
     xy = [(points.get(k).X, points.get(k).Y) for k in range(len(dot_bracket))]
     return np.array(xy, np.float64).reshape(-1, 2)
-
-
-def version() -> str:
-    """ViennaRNA's version."""
-    return str(RNA.__version__)

@@ -27,8 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-#: Smallest j - i of a pair (hairpin of three).
-MIN_DISTANCE = 4
+from stemloop.pairs import MIN_DISTANCE
 
 # A, C, G, U -> 0..3, everything else (N, IUPAC codes, gaps) -> 4, which pairs with nothing.
 _CODE = np.full(256, 4, dtype=np.uint8)
