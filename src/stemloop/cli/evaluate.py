@@ -38,7 +38,7 @@ def structure(
     model: Annotated[str, typer.Option(help="Predict with this, as in 'fold'.")] = "fold-crf",
     decoder: Annotated[str, typer.Option("--decoder", "-d", help="mea, centroid or mfe.")] = "mea",
     gamma: Annotated[float | None, typer.Option(help="Of the decoder.")] = None,
-    average: Annotated[list[str] | None, typer.Option(help="Sets to average in.")] = None,
+    average: Annotated[list[str] | None, typer.Option(help="As in 'fold'.")] = None,
     protocol: Annotated[
         Protocol | None, typer.Option(help="Train and predict by this protocol instead.")
     ] = None,
@@ -61,6 +61,7 @@ def structure(
 ) -> None:
     """Precision, recall and F1 (strict and +-1), MCC, with bootstrap intervals."""
     from stemloop.cli.finetune import show
+    from stemloop.cli.fold import sets_to_average
     from stemloop.cli.progress import counted
     from stemloop.errors import OutputExistsError
     from stemloop.evaluation import benchmark, report
@@ -76,13 +77,13 @@ def structure(
         model=model,
         decoder=decoder,  # type: ignore[arg-type]
         gamma=gamma,
-        average=tuple(average or ()),  # type: ignore[arg-type]
+        average=sets_to_average(average),  # type: ignore[arg-type]
     )
 
     def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
         return counted(items, "RNAs", total)
 
-    facts: dict[str, Any] = {"decoder": decoder, "gamma": gamma, "average": list(average or ())}
+    facts: dict[str, Any] = {"decoder": decoder, "gamma": gamma, "average": average or "the model's own"}
     if protocol is not None:
         if recipe is None or data is None or runs is None or references is not None:
             raise UsageError("a protocol takes --recipe, --data and --runs, and no references")
@@ -99,6 +100,7 @@ def structure(
             models, data, settings, processes=jobs, progress=progress
         )
         facts |= {"protocol": protocol.value, "recipe": parsed.name, "seed": parsed.seed}
+        facts["average"] = average or list(parsed.average)
         used = {source.file for stage in parsed.stages for source in stage.sources}
         used.add(benchmark.ARCHIVEII_FILE)
         facts["data"] = {name: sha256_file(data / name) for name in sorted(used)}

@@ -58,5 +58,5 @@ def structure(
     trainer = training.StructureTrainer(parsed, data, output, hold_out=held, jobs=jobs)
     net = trainer.run(lambda state: show(parsed.name, state))
     card = {"recipe": parsed.name, "seed": parsed.seed, "held_out": held.names}
-    save_crf(output / "model", net, card)
+    save_crf(output / "model", net, card, parsed.average)
     typer.echo(f"wrote {output / 'model'}: stemloop fold --model {output / 'model'} ...")

@@ -128,7 +128,7 @@ def train_family_folds(
         )
         net = trainer.run((lambda p: report(name, p)) if report else None)
         card = {"recipe": recipe.name, "seed": recipe.seed, "held_out": trainer.hold_out.names}
-        save_crf(runs / name / "model", net, card)
+        save_crf(runs / name / "model", net, card, recipe.average)
         return runs / name
 
     shared = None

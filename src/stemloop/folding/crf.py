@@ -24,7 +24,8 @@ class ThermodynamicCRF:
         The correction; without one the model is plain ViennaRNA.
     average : sequence of str
         Further parameter sets, uncorrected, whose pair probabilities are averaged with the
-        corrected Turner 2004 ones. ``andronescu2007`` and ``langdon2018`` were fitted to
+        corrected Turner 2004 ones. The mean of two models whose errors differ is better than
+        either. ``andronescu2007`` and ``langdon2018`` were fitted to
         databases that hold the families people test on: good for use, not for claims about
         unseen families.
 
@@ -98,17 +99,32 @@ class ThermodynamicCRF:
         return thermo.minimum_free_energy(thermo.compound(sequence, bonus, options, constraint))[0]
 
 
-def save_crf(folder: str | Path, net: FoldNet, card: dict[str, object]) -> None:
-    """Write ``config.json`` (sizes and the model card's facts) and ``model.safetensors``."""
+def save_crf(
+    folder: str | Path,
+    net: FoldNet,
+    card: dict[str, object],
+    average: Sequence[ParameterSet] = (),
+) -> None:
+    """Write ``config.json`` (sizes, sets to average in, facts) and ``model.safetensors``."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / "model.safetensors", net.state_dict())
     config = {"model_type": "stemloop-fold-crf", "net": vars(net.config), "card": card}
+    config["average"] = list(average)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load_crf(folder: str | Path, average: Sequence[ParameterSet] = ()) -> ThermodynamicCRF:
+def load_crf(
+    folder: str | Path, average: Sequence[ParameterSet] | None = None
+) -> ThermodynamicCRF:
     """Read a folder that `save_crf` wrote.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+    average : sequence of str, optional
+        Parameter sets to average in instead of the model's own.
 
     Raises
     ------
@@ -121,10 +137,11 @@ def load_crf(folder: str | Path, average: Sequence[ParameterSet] = ()) -> Thermo
         if config["model_type"] != "stemloop-fold-crf":
             raise WeightsError(f"{folder}: model type {config['model_type']!r} does not fold")
         net = FoldNet(FoldNetConfig(**config["net"]))
+        own = tuple(config.get("average", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder} is no folding model: {error}") from error
     try:
         net.load_state_dict(read_tensors(folder / "model.safetensors"))
     except RuntimeError as error:
         raise WeightsError(f"{folder}: {error}") from error
-    return ThermodynamicCRF(net, average)
+    return ThermodynamicCRF(net, own if average is None else average)

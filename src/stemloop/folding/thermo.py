@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +28,9 @@ import RNA
 from stemloop.errors import InputError, UsageError
 
 FloatArray = npt.NDArray[np.float64]
-ParameterSet = Literal["turner2004", "turner1999", "andronescu2007", "langdon2018"]
+ParameterSet = Literal[
+    "turner2004", "turner1999", "turner1999-measured", "andronescu2007", "langdon2018"
+]
 
 #: Soft constraints live on this grid, kcal/mol.
 GRID = 0.01
@@ -35,9 +38,17 @@ GRID = 0.01
 #: function so that no minimum-free-energy run is needed first.
 _ENERGY_PER_NT = -0.3
 
+
+def _load_turner1999_measured() -> None:
+    RNA.params_load_RNA_Turner1999()
+    loops = files("stemloop.folding") / "measured_loops.par"
+    RNA.params_load_from_string(loops.read_text(encoding="utf-8"), "measured loops")
+
+
 _LOADERS = {
     "turner2004": RNA.params_load_RNA_Turner2004,
     "turner1999": RNA.params_load_RNA_Turner1999,
+    "turner1999-measured": _load_turner1999_measured,
     "andronescu2007": RNA.params_load_RNA_Andronescu2007,
     "langdon2018": RNA.params_load_RNA_Langdon2018,
 }
@@ -53,8 +64,10 @@ class FoldOptions:
     temperature : float
         Degrees Celsius.
     parameters : str
-        Nearest-neighbour set: ``turner2004``, ``turner1999``, ``andronescu2007`` or
-        ``langdon2018``. The last two were fitted to databases of known structures.
+        Nearest-neighbour set: ``turner2004``, ``turner1999``, ``turner1999-measured`` (the
+        latter with the multiloops and special hairpins of Turner 2004, which were measured and
+        not chosen to reproduce known structures), ``andronescu2007`` or ``langdon2018`` (both
+        fitted to databases of known structures).
     max_span : int
         Largest distance j - i + 1 of a pair; 0 for no limit.
     """

@@ -202,13 +202,14 @@ def attention_with_weights(
 
 
 def _grouped(q: Tensor, k: Tensor, v: Tensor, packing: Packing, dropout_p: float) -> Tensor:
+    runs = list(packing.runs())
+    sizes = [count * length for _, count, length in runs]
     outputs = []
-    for start, count, length in packing.runs():
-        size = count * length
+    # One split of each tensor, not a slice a run: the gradient of a slice is a tensor of full size.
+    parts = zip(q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
+    for (_, count, length), run in zip(runs, parts if runs else (), strict=True):
         # (count, heads, length, head_dim) views of the packed tensors: nothing is copied.
-        views = (
-            x[start : start + size].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v)
-        )
+        views = (x.unflatten(0, (count, length)).transpose(1, 2) for x in run)
         out = F.scaled_dot_product_attention(*views, dropout_p=dropout_p)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
     if len(outputs) == 1:

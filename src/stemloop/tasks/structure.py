@@ -9,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ Decoder = Literal["mea", "centroid", "mfe"]
 #: The model that ships with the package.
 DEFAULT_MODEL = "fold-crf"
 #: Models that need no weights.
-PLAIN_MODELS = ("turner2004", "turner1999", "andronescu2007", "langdon2018")
+PLAIN_MODELS: tuple[ParameterSet, ...] = get_args(ParameterSet)
 
 _CONSTRAINT = re.compile(r"([A-Za-z~-]*?)([().|<>x]*)")
 
@@ -61,13 +61,15 @@ class FoldSettings:
     ----------
     model : str
         ``fold-crf`` (ships with the package), a model folder, or a plain nearest-neighbour set:
-        ``turner2004`` (what RNAfold does), ``turner1999``, ``andronescu2007``, ``langdon2018``.
+        ``turner2004`` (what RNAfold does), ``turner1999``, ``turner1999-measured``,
+        ``andronescu2007``, ``langdon2018`` (see `stemloop.folding.thermo.FoldOptions`).
     decoder : {"mea", "centroid", "mfe"}
         Maximum expected accuracy, gamma-centroid, or minimum (corrected) free energy.
     gamma : float, optional
         Of the decoder: 1 for ``mea`` and 1.5 for ``centroid`` unless given.
-    average : tuple of str
-        Parameter sets whose pair probabilities are averaged in. ``andronescu2007`` and
+    average : tuple of str, optional
+        Parameter sets whose pair probabilities are averaged in; those that the model was made
+        for unless given (none for plain sets), ``()`` for none. ``andronescu2007`` and
         ``langdon2018`` were fitted to databases of known structures, so scores on those databases
         do not measure how they do on unseen families.
     temperature : float
@@ -81,7 +83,7 @@ class FoldSettings:
     model: str = DEFAULT_MODEL
     decoder: Decoder = "mea"
     gamma: float | None = None
-    average: tuple[ParameterSet, ...] = ()
+    average: tuple[ParameterSet, ...] | None = None
     temperature: float = 37.0
     max_span: int = 0
     probabilities: bool = False
@@ -93,7 +95,7 @@ class FoldSettings:
             raise UsageError(f"gamma must be positive and finite, not {self.gamma}")
         if self.decoder == "mfe" and (self.average or self.gamma is not None):
             raise UsageError("the mfe decoder knows no gamma and averages no parameter sets")
-        for name in self.average:
+        for name in self.average or ():
             if name not in PLAIN_MODELS:
                 raise UsageError(
                     f"unknown parameter set {name!r}; known: {', '.join(PLAIN_MODELS)}"
@@ -124,12 +126,14 @@ class Folder:
         parameters: ParameterSet = "turner2004"
         if settings.model in PLAIN_MODELS:
             parameters = settings.model  # type: ignore[assignment]
-            self.model: PairModel = ThermodynamicCRF(None, settings.average)
+            self.model: PairModel = ThermodynamicCRF(None, settings.average or ())
         else:
             path = Path(settings.model)
             if not path.is_dir():
                 path = bundled(settings.model)
-            self.model = load_crf(path, settings.average)
+            # One structure of lowest energy belongs to one set of energies.
+            average = () if settings.decoder == "mfe" else settings.average
+            self.model = load_crf(path, average)
         self.options = FoldOptions(settings.temperature, parameters, settings.max_span)
 
     def __call__(self, record: SequenceRecord, constraint: str | None = None) -> Result:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from stemloop.data.structures import TypeRule
-from stemloop.errors import FormatError, InputError
+from stemloop.folding.thermo import ParameterSet
 from stemloop.models.foldnet import FoldNetConfig
+from stemloop.training.recipe_base import Strict, read_recipe
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Draw(_Strict):
+class Draw(Strict):
     """One rule of what an epoch draws, see `stemloop.data.structures.TypeRule`."""
 
     type: str = "."
@@ -35,7 +31,7 @@ class Draw(_Strict):
         return value
 
 
-class Source(_Strict):
+class Source(Strict):
     """A table of RNAs with structures, and what of it is used."""
 
     file: str
@@ -55,7 +51,7 @@ class Source(_Strict):
         return [TypeRule(rule.type, rule.families, rule.members) for rule in self.draw]
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """A stretch of training with its own data.
 
     The learning rate rises over the first part ``warm_up`` of the steps and falls to zero over the
@@ -69,7 +65,7 @@ class Stage(_Strict):
     sources: list[Source] = Field(min_length=1)
 
 
-class Objective(_Strict):
+class Objective(Strict):
     """Weights of the terms of the loss; the soft F score itself has weight 1."""
 
     recall_weight: float = Field(1.0, gt=0)
@@ -79,7 +75,7 @@ class Objective(_Strict):
     probe: float = Field(0.1, gt=0)
 
 
-class Net(_Strict):
+class Net(Strict):
     """Sizes of the network, see `stemloop.models.foldnet.FoldNetConfig`."""
 
     channels: int = Field(48, ge=1)
@@ -92,7 +88,7 @@ class Net(_Strict):
         return FoldNetConfig(**self.model_dump())
 
 
-class StructureRecipe(_Strict):
+class StructureRecipe(Strict):
     """Training of the thermodynamic CRF."""
 
     task: Literal["structure"]
@@ -103,33 +99,10 @@ class StructureRecipe(_Strict):
     clip: float = Field(1.0, gt=0)
     net: Net = Net()
     objective: Objective = Objective()
+    average: tuple[ParameterSet, ...] = ()
     stages: list[Stage] = Field(min_length=1)
 
 
 def load_recipe(path: str | Path) -> StructureRecipe:
-    """Read a recipe.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read.
-    FormatError
-        The file is no YAML, or a key is missing, unknown or out of range; the message names it.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read the recipe: {error.strerror}", path=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise FormatError("not valid YAML", path=str(path), expected="UTF-8 text") from error
-    try:
-        content: Any = yaml.safe_load(text)
-        return StructureRecipe.model_validate(content)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else None
-        raise FormatError("not valid YAML", path=str(path), line=line) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise FormatError(f"{where}: {first['msg']}", path=str(path)) from error
+    """Read a recipe for the thermodynamic CRF; see `stemloop.training.recipe_base.read_recipe`."""
+    return read_recipe(path, StructureRecipe)

@@ -211,7 +211,7 @@ class StructureTrainer:
 
     # The fingerprint ties a state file to what it was trained for.
     def _fingerprint(self, stages: int) -> str:
-        recipe = self.recipe.model_dump(mode="json")
+        recipe = self.recipe.model_dump(mode="json", exclude={"average"})  # not for training
         recipe["stages"] = recipe["stages"][:stages]
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
