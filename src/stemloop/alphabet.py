@@ -19,8 +19,8 @@ anything else         :class:`~stemloop.errors.AlphabetError` naming record and 
 ====================  ==========================================================================
 
 No character ever turns into an unknown token without a word. The one documented exception is an
-alphabet that lacks some of the letters above: RNAErnie knows ``A C G T`` only, and gives its
-``[UNK]`` to the other letters of the table, as its own tokenizer does.
+alphabet that lacks some of the letters above: RNAErnie knows ``A C G T`` only, RNAErnie 2 also
+``N``, and they give their ``[UNK]`` to the other letters of the table, as their own tokenizers do.
 """
 
 from __future__ import annotations
@@ -347,6 +347,17 @@ RNAERNIE = Alphabet(
     pad="[PAD]",
     cls="[CLS]",
     eos="[SEP]",
+    unk="[UNK]",
+    mask="[MASK]",
+)
+
+#: RNAErnie 2 (its authors' PyTorch model): no prompt, no RNA types; N is a token of its own.
+RNAERNIE2 = Alphabet(
+    "rnaernie2",
+    ("[PAD]", "[UNK]", "[CLS]", "[EOS]", "[SEP]", "[MASK]", *"AUCGN"),
+    pad="[PAD]",
+    cls="[CLS]",
+    eos="[EOS]",
     unk="[UNK]",
     mask="[MASK]",
 )

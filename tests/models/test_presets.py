@@ -7,9 +7,9 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from stemloop.alphabet import RINALMO, RNAERNIE_TYPES, STEMLOOP
+from stemloop.alphabet import RINALMO, RNAERNIE, RNAERNIE_TYPES, STEMLOOP
 from stemloop.errors import WeightsError
-from stemloop.models.presets import MODEL_TYPE, PRESETS, EncoderConfig
+from stemloop.models.presets import MODEL_TYPES, PRESETS, EncoderConfig, config_from_json
 
 #: d, layers, head dimension and inner width of the published sizes.
 PUBLISHED = {
@@ -41,8 +41,9 @@ def test_own_sizes_suit_the_kernels():
 @pytest.mark.parametrize("name", PRESETS)
 def test_json_round_trip(name):
     text = PRESETS[name].to_json()
-    assert EncoderConfig.from_json(text) == PRESETS[name]
-    assert json.loads(text)["model_type"] == MODEL_TYPE
+    assert config_from_json(text) == PRESETS[name]
+    assert type(PRESETS[name]).from_json(text) == PRESETS[name]
+    assert json.loads(text)["model_type"] in MODEL_TYPES
 
 
 def test_frozen():
@@ -103,7 +104,7 @@ def test_replace_validates():
 @pytest.mark.parametrize("name", PRESETS)
 def test_ids_are_those_of_the_alphabet(name):
     config = PRESETS[name]
-    alphabet = {a.name: a for a in (RINALMO, STEMLOOP)}[config.alphabet]
+    alphabet = {a.name: a for a in (RINALMO, STEMLOOP, RNAERNIE)}[config.alphabet]
     assert len(alphabet) <= config.vocab_size
     for token in ("cls_id", "pad_id", "eos_id", "unk_id", "mask_id"):
         assert getattr(config, token) == getattr(alphabet, token)

@@ -12,23 +12,24 @@ def convert(
     src: Annotated[
         Path,
         typer.Argument(
-            help="Official .pt (either key layout, fine-tuned or not), the same as .safetensors, "
-            "a multimolecule directory, or a stemloop model directory."
+            help="RiNALMo's official .pt (either key layout, fine-tuned or not), RNAErnie's "
+            ".pdparams or RNAErnie 2's directory, the same tensors as .safetensors, a "
+            "multimolecule directory of either, or a stemloop model directory."
         ),
     ],
     dst: Annotated[Path, typer.Argument(help="Directory, or .pt file for official layouts.")],
     to: Annotated[
-        str, typer.Option(help="stemloop, official (flash names) or official-noflash.")
+        str, typer.Option(help="stemloop, or RiNALMo's official (flash names), official-noflash.")
     ] = "stemloop",
     heads: Annotated[
         int | None,
-        typer.Option(help="Attention heads of an official file of none of the published sizes."),
+        typer.Option(help="Attention heads of an authors' file of none of the published sizes."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace DST.")] = False,
 ) -> None:
     """Convert a checkpoint; its numbers are never changed.
 
-    A pickle that holds anything but tensors is refused, and so is a checkpoint with a missing,
+    A pickle that asks for anything but tensors is refused, and so is a checkpoint with a missing,
     unexpected or wrongly shaped key, which is named.
     """
     from stemloop.weights.convert import convert as run

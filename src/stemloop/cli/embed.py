@@ -48,6 +48,13 @@ def embed(
         int | None,
         typer.Option(help="Nucleotides shared by windows; a quarter of the window by default."),
     ] = None,
+    rna_type: Annotated[
+        str | None,
+        typer.Option(
+            help="What all sequences are (tRNA, miRNA, lncRNA, ...), for encoders that were told "
+            "the type in training."
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32, or bfloat16: faster, less exact.")] = (
         "float32"
     ),
@@ -104,6 +111,7 @@ def embed(
             token_budget=token_budget,
             dtype=dtype,
             device=device,
+            rna_type=rna_type,
         )
 
 

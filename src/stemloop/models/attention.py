@@ -19,7 +19,7 @@ naive       Softmax written out, once per sequence: the reference, and the only 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal, get_args
 
@@ -56,6 +56,14 @@ class Packing:
 
     cu_seqlens: Tensor
     lengths: tuple[int, ...]
+    #: Tokens in the batch, T, and length of the longest sequence. Kept, not computed when asked
+    #: for: compiled code must not depend on the single lengths.
+    total: int = field(init=False)
+    longest: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", sum(self.lengths))
+        object.__setattr__(self, "longest", max(self.lengths, default=0))
 
     @classmethod
     def of(
@@ -92,16 +100,6 @@ class Packing:
         if min(lengths, default=0) < 0:
             raise UsageError("cu_seqlens must not fall")
         return cls(cu_seqlens.to(device=device, dtype=torch.int32), tuple(lengths))
-
-    @property
-    def total(self) -> int:
-        """Tokens in the batch, T."""
-        return sum(self.lengths)
-
-    @property
-    def longest(self) -> int:
-        """Length of the longest sequence."""
-        return max(self.lengths, default=0)
 
     def sequence_ids(self) -> Tensor:
         """Index of the sequence that each token belongs to, int64 [T]."""

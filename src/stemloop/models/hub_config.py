@@ -43,6 +43,7 @@ class RiNALMoConfig(PreTrainedConfig):
     layer_norm_eps: float = _DEFAULT.layer_norm_eps
     rope_base: float = _DEFAULT.rope_base
     token_dropout: float = _DEFAULT.token_dropout
+    stem_width: int = _DEFAULT.stem_width
     attention_dropout: float = _DEFAULT.attention_dropout
     residual_dropout: float = _DEFAULT.residual_dropout
     max_length: int = _DEFAULT.max_length

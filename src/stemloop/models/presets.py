@@ -1,45 +1,28 @@
 """Sizes of the encoders: a frozen configuration, and the named presets as data.
 
 A configuration is stored as the ``config.json`` of a model directory. The same file serves
-transformers: it may carry the few keys in `HUB_KEYS` that transformers writes, anything else that
-is unknown is refused by name.
+transformers: it may carry the few keys in `stemloop.models.config_checks.HUB_KEYS` that
+transformers writes, anything else that is unknown is refused by name.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from stemloop.errors import WeightsError
+from stemloop.models import rnaernie_config
+from stemloop.models.config_checks import check_fields, pick_fields, read_object
+from stemloop.models.rnaernie_config import RNAErnieConfig
 
 #: ``model_type`` in config.json. Plain "rinalmo" is what other packages register.
 MODEL_TYPE = "stemloop-rinalmo"
 
-#: Keys that transformers adds to config.json and that say nothing about the network's shape.
-HUB_KEYS = frozenset(
-    {
-        "_name_or_path",
-        "architectures",
-        "auto_map",
-        "bos_token_id",
-        "chunk_size_feed_forward",
-        "dtype",
-        "id2label",
-        "is_encoder_decoder",
-        "label2id",
-        "model_type",
-        "output_attentions",
-        "output_hidden_states",
-        "problem_type",
-        "return_dict",
-        "tie_word_embeddings",
-        "torch_dtype",
-        "transformers_version",
-    }
-)
+#: Those of all encoders.
+MODEL_TYPES = (MODEL_TYPE, rnaernie_config.MODEL_TYPE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +42,9 @@ class EncoderConfig:
     token_dropout : float
         Fraction of tokens shown as ``<mask>`` in training (0.15 selected, 0.8 of these masked);
         embeddings are scaled by (1 - token_dropout) / (1 - masked fraction), always.
+    stem_width : int
+        Tokens that the convolution behind the embedding sees, an odd number; 0 for none, as in the
+        published models.
     attention_dropout, residual_dropout : float
         Probabilities in training. Attention dropout above 0 rules out the CUDA varlen kernel.
     max_length : int
@@ -83,6 +69,10 @@ class EncoderConfig:
     True
     """
 
+    #: Class in transformers, and the parameters that may be absent as a whole.
+    architecture: ClassVar[str] = "RiNALMoForMaskedLM"
+    lm_head: ClassVar[str] = "lm_mask_head."
+
     vocab_size: int
     hidden: int
     layers: int
@@ -91,6 +81,7 @@ class EncoderConfig:
     layer_norm_eps: float = 1e-5
     rope_base: float = 10000.0
     token_dropout: float = 0.12
+    stem_width: int = 0
     attention_dropout: float = 0.1
     residual_dropout: float = 0.1
     max_length: int = 1024
@@ -102,28 +93,16 @@ class EncoderConfig:
     mask_id: int = 4
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            # Annotations are strings here; JSON knows no difference between 1 and 1.0.
-            kind = {"int": int, "float": (int, float), "str": str}[str(field.type)]
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise WeightsError(f"config: {field.name} must be {field.type}, not {value!r}")
-            if field.type == "float":
-                object.__setattr__(self, field.name, float(value))
-        for name in ("vocab_size", "hidden", "layers", "heads", "ffn_inner", "max_length"):
-            if getattr(self, name) < 1:
-                raise WeightsError(f"config: {name} must be positive, not {getattr(self, name)}")
-        for name in ("token_dropout", "attention_dropout", "residual_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise WeightsError(f"config: {name} must be in [0, 1), not {getattr(self, name)}")
-        for name in ("layer_norm_eps", "rope_base"):
-            if not getattr(self, name) > 0.0:
-                raise WeightsError(f"config: {name} must be positive, not {getattr(self, name)}")
-        for name in ("cls_id", "pad_id", "eos_id", "unk_id", "mask_id"):
-            if not 0 <= getattr(self, name) < self.vocab_size:
-                raise WeightsError(
-                    f"config: {name} {getattr(self, name)} is no id below vocab_size"
-                )
+        check_fields(
+            self,
+            positive=(
+                *("vocab_size", "hidden", "layers", "heads", "ffn_inner", "max_length"),
+                *("layer_norm_eps", "rope_base"),
+            ),
+            shares=("token_dropout", "attention_dropout", "residual_dropout"),
+        )
+        if self.stem_width < 0 or (self.stem_width and self.stem_width % 2 == 0):
+            raise WeightsError(f"config: stem_width must be odd or 0, not {self.stem_width}")
         if self.hidden % (2 * self.heads):
             raise WeightsError(
                 f"config: hidden {self.hidden} over {self.heads} heads is no even head dimension"
@@ -133,6 +112,11 @@ class EncoderConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden // self.heads
+
+    @property
+    def longest(self) -> None:
+        """Tokens of the longest sequence that the network takes: there is no limit."""
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, and the ``model_type`` that transformers looks for."""
@@ -164,25 +148,54 @@ class EncoderConfig:
             raise WeightsError(
                 f"config: model_type is {model_type!r}, not {MODEL_TYPE!r}: convert it first"
             )
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known - HUB_KEYS - set(allow))
-        if unknown:
-            raise WeightsError(f"config: unknown key {', '.join(map(repr, unknown))}")
-        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in values]
-        if missing:
-            raise WeightsError(f"config: missing key {', '.join(map(repr, missing))}")
-        return cls(**{name: values[name] for name in known if name in values})
+        return cls(**pick_fields(cls, values, allow))
 
     @classmethod
     def from_json(cls, text: str, *, allow: Collection[str] = ()) -> EncoderConfig:
         """Read the text of a config.json; see `from_dict`."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise WeightsError(f"config: no JSON at line {error.lineno}: {error.msg}") from error
-        if not isinstance(values, dict):
-            raise WeightsError("config: not a JSON object")
-        return cls.from_dict(values, allow=allow)
+        return cls.from_dict(read_object(text), allow=allow)
+
+
+#: Configuration of any encoder.
+Config = EncoderConfig | RNAErnieConfig
+
+
+def config_from_json(text: str) -> Config:
+    """Read the text of a config.json; ``model_type`` tells which encoder it is.
+
+    Raises
+    ------
+    WeightsError
+        See `EncoderConfig.from_dict`.
+
+    Examples
+    --------
+    >>> config_from_json(PRESETS["rnaernie-base"].to_json()) == PRESETS["rnaernie-base"]
+    True
+    """
+    values = read_object(text)
+    if values.get("model_type") == rnaernie_config.MODEL_TYPE:
+        return RNAErnieConfig.from_dict(values)
+    return EncoderConfig.from_dict(values)
+
+
+def config_with(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A configuration with some fields changed.
+
+    Raises
+    ------
+    WeightsError
+        There is no such field, or the values make no network.
+
+    Examples
+    --------
+    >>> config_with(PRESETS["rinalmo-nano"], {"layers": 2}).layers
+    2
+    """
+    unknown = sorted(set(changes) - {field.name for field in fields(config)})
+    if unknown:
+        raise WeightsError(f"config: unknown key {', '.join(map(repr, unknown))}")
+    return replace(config, **changes)
 
 
 def _rinalmo(hidden: int, layers: int) -> EncoderConfig:
@@ -192,7 +205,7 @@ def _rinalmo(hidden: int, layers: int) -> EncoderConfig:
     )
 
 
-def _own(hidden: int, layers: int, ffn_inner: int) -> EncoderConfig:
+def _own(hidden: int, layers: int, ffn_inner: int, stem_width: int = 0) -> EncoderConfig:
     """A size of ours: heads of 64, every width a multiple of 64, no attention dropout.
 
     The vocabulary is RiNALMo's 22 ids, ``[IND]`` and RNAErnie's 28 RNA types, padded from 51 to
@@ -205,19 +218,24 @@ def _own(hidden: int, layers: int, ffn_inner: int) -> EncoderConfig:
         heads=hidden // 64,
         ffn_inner=ffn_inner,
         attention_dropout=0.0,
+        stem_width=stem_width,
         alphabet="stemloop",
     )
 
 
-#: Named sizes. ``rinalmo-*`` are the published ones, ``stemloop-*`` are ours.
-PRESETS: Mapping[str, EncoderConfig] = MappingProxyType(
+#: Named sizes. ``rinalmo-*`` and ``rnaernie-base`` are the published ones, ``stemloop-*`` are ours.
+PRESETS: Mapping[str, Config] = MappingProxyType(
     {
         "rinalmo-nano": _rinalmo(320, 6),
         "rinalmo-micro": _rinalmo(480, 12),
         "rinalmo-mega": _rinalmo(640, 30),
         "rinalmo-giga": _rinalmo(1280, 33),
-        "stemloop-8m": _own(320, 6, 896),
-        "stemloop-33m": _own(512, 10, 1408),
-        "stemloop-150m": _own(768, 21, 2048),
+        "stemloop-pico": _own(128, 8, 384, stem_width=11),
+        "stemloop-nano": _own(320, 6, 896),
+        "stemloop-micro": _own(512, 10, 1408),
+        "stemloop-mega": _own(768, 21, 2048),
+        "rnaernie-base": RNAErnieConfig(
+            vocab_size=39, hidden=768, layers=12, heads=12, ffn_inner=3072
+        ),
     }
 )

@@ -16,6 +16,7 @@ What is peculiar about it
 * Rotary positions count from 0 (CLS) in each sequence, pair dimension k with k + head_dim / 2, and
   are computed in float32 even where the weights are bfloat16. There is no limit on the length.
 * The query, key, value and output projections have no bias.
+* With `stem_width` (ours, 0 as published) a convolution follows the embedding.
 * The language-model head uses the exact (erf) GELU and a matrix of its own, not the embedding's.
 
 There is no padding: a batch is tokens [T] with cu_seqlens [B+1]. Padded rows exist only in
@@ -68,6 +69,7 @@ class TokenEmbedding(nn.Embedding):
         super().__init__(config.vocab_size, config.hidden, padding_idx=config.pad_id)
         self.mask_id = config.mask_id
         self.kept = 1.0 - config.token_dropout
+        self.stem = Stem(config) if config.stem_width else None
 
     def forward(self, tokens: Tensor, packing: Packing) -> Tensor:  # type: ignore[override]
         """Tokens [T] to the stream [T, d]."""
@@ -79,7 +81,31 @@ class TokenEmbedding(nn.Embedding):
         # A sequence of nothing but masks has no embedding left to scale: any finite value will do.
         scale = self.kept * size / (size - count).clamp_min(1.0)
         scale = scale[ids].masked_fill_(masked, 0.0)
-        return super().forward(tokens) * scale[:, None].to(self.weight.dtype)
+        x = super().forward(tokens) * scale[:, None].to(self.weight.dtype)
+        return x if self.stem is None else self.stem(x, packing, ids)
+
+
+class Stem(nn.Linear):
+    """What stands around each token: a convolution that no sequence shares with its neighbours.
+
+    Not a part of the published models. Small models need long to learn from rotary attention alone
+    which token stands next to which.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config.stem_width * config.hidden, config.hidden)
+        self.width = config.stem_width
+
+    def forward(self, x: Tensor, packing: Packing, ids: Tensor) -> Tensor:  # type: ignore[override]
+        """Stream [T, d] of sequences `ids` [T] to [T, d]."""
+        reach, total = self.width // 2, packing.total
+        around = F.pad(x, (0, 0, reach, reach))
+        whose = F.pad(ids, (reach, reach), value=-1)
+        parts = [
+            around[k : k + total] * (whose[k : k + total] == ids)[:, None]
+            for k in range(self.width)
+        ]
+        return x + F.gelu(super().forward(torch.cat(parts, dim=1)))
 
 
 def rope_table(packing: Packing, config: EncoderConfig, dtype: torch.dtype) -> Rope:
@@ -131,9 +157,9 @@ class SelfAttention(nn.Module):
         weights: list[list[Tensor]] | None = None,
     ) -> Tensor:
         """Stream [T, d] to [T, d]; appends each sequence's (heads, L, L) to `weights` if given."""
-        qkv = self.Wqkv(x).unflatten(-1, (3, -1))
-        qk, v = rotate(qkv[:, :2], rope, self.head_dim), qkv[:, 2]
-        q, k, v = (y.unflatten(-1, (self.heads, -1)) for y in (qk[:, 0], qk[:, 1], v))
+        qk, v = self.Wqkv(x).unflatten(-1, (3, -1)).split([2, 1], dim=1)
+        q, k = rotate(qk, rope, self.head_dim).unbind(1)
+        q, k, v = (y.unflatten(-1, (self.heads, -1)) for y in (q, k, v.squeeze(1)))
         dropout = self.dropout if self.training else 0.0
         if weights is None:
             out = attention(q, k, v, packing, backend=backend, dropout_p=dropout)

@@ -12,12 +12,14 @@ tokens     (L, d)      one row a nucleotide
 
 CLS and EOS are never among the nucleotides: L rows for L letters. Everything is float32.
 
-Layers: 0 is the scaled token embedding, k the stream after block k, -1 the encoder's output (after
-the final layer norm); -2, -3, ... count back from there, as in transformers' ``hidden_states``.
+Layers: 0 is the token embedding as it enters the first block, k the stream after block k, -1 the
+encoder's output (after RiNALMo's final layer norm; RNAErnie has none); -2, -3, ... count back from
+there, as in transformers' ``hidden_states``.
 
-Sequences longer than the model saw in training (1022 nt for RiNALMo) are refused, or cut into
-windows whose rows are put together again (`stemloop.tasks.base.windows`; ``cls`` is then the mean
-over the windows), or passed whole, as asked.
+Sequences longer than the model saw in training (1022 nt for RiNALMo, 510 for RNAErnie) are
+refused, or cut into windows whose rows are put together again (`stemloop.tasks.base.windows`;
+``cls`` is then the mean over the windows), or passed whole, as asked; RNAErnie has no positions for
+that.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import numpy.typing as npt
 
 from stemloop.alphabet import Alphabet
 from stemloop.formats.stream import Source
-from stemloop.models.presets import EncoderConfig
+from stemloop.models.presets import Config
 from stemloop.records import Result, SequenceRecord
 from stemloop.tasks.base import (
     Ints,
@@ -62,7 +64,7 @@ class Embedder:
 
     Parameters
     ----------
-    encoder : RiNALMo
+    encoder : RiNALMo or RNAErnie
         On the device and in the dtype of `options`.
     options : EmbedOptions
         What to compute.
@@ -120,17 +122,19 @@ class Embedder:
             }
 
     def _tokens(self, numbers: Ints) -> tuple[npt.NDArray[np.int64], list[int]]:
-        """Packed ids with CLS and EOS, and the length of each sequence with them."""
+        """Packed ids with CLS, EOS and what the options add, and each sequence's length so."""
         pieces, alphabet = self._pieces, self._sequences.alphabet
         begins = self._sequences.starts[pieces.record[numbers]]
         parts: list[npt.NDArray[Any]] = []
-        cls, eos = np.array([alphabet.cls_id]), np.array([alphabet.eos_id])
+        rna_type, ids = self._options.rna_type, alphabet.ids
+        prompt = [] if rna_type is None else [ids["[IND]"], ids[rna_type]]
+        cls, tail = np.array([alphabet.cls_id]), np.array([*prompt, alphabet.eos_id])
         for begin, number in zip(begins, numbers, strict=True):
             codes = self._sequences.codes[
                 begin + pieces.start[number] : begin + pieces.stop[number]
             ]
-            parts += (cls, codes, eos)
-        lengths = (pieces.stop[numbers] - pieces.start[numbers] + 2).tolist()
+            parts += (cls, codes, tail)
+        lengths = (pieces.stop[numbers] - pieces.start[numbers] + 1 + len(tail)).tolist()
         return np.concatenate(parts).astype(np.int64), lengths
 
     def _pool(
@@ -233,6 +237,9 @@ def embed(
         Of weights and activations; results are float32.
     device : str
         ``auto``, ``cpu``, ``cuda``, ...
+    rna_type : str, optional
+        What all the sequences are, of `stemloop.alphabet.RNAERNIE_TYPES`: the encoder reads
+        ``[IND]`` and the type before EOS, as RNAErnie did in training.
 
     Returns
     -------
@@ -298,7 +305,7 @@ def _result(number: int, sequences: Sequences, arrays: Arrays, options: EmbedOpt
     return Result(sequences.record(number), arrays=mine)
 
 
-def describe(model: str | os.PathLike[str] | Model) -> tuple[EncoderConfig, Alphabet]:
+def describe(model: str | os.PathLike[str] | Model) -> tuple[Config, Alphabet]:
     """Configuration and alphabet, without reading weights."""
     if isinstance(model, Model):
         return model.config, model.alphabet

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from stemloop.alphabet import RNAERNIE_TYPES
 from stemloop.errors import UsageError
-from stemloop.models.presets import EncoderConfig
+from stemloop.models.presets import Config
 from stemloop.tasks.base import TOKEN_BUDGET, Long, pick_device
+from stemloop.weights.store import ALPHABETS
 
 POOLS = ("mean", "cls", "tokens")
 DTYPES = ("float32", "bfloat16")
@@ -34,6 +36,8 @@ class EmbedOptions:
         Tokens of a batch.
     dtype, device : str
         Of the computation.
+    rna_type : str, optional
+        Of `stemloop.alphabet.RNAERNIE_TYPES`; told to the encoder after each sequence.
     """
 
     pool: tuple[str, ...]
@@ -45,6 +49,7 @@ class EmbedOptions:
     token_budget: int
     dtype: str
     device: str
+    rna_type: str | None = None
 
     @property
     def names(self) -> dict[str, tuple[str, int]]:
@@ -60,7 +65,7 @@ class EmbedOptions:
 
 
 def make_options(
-    config: EncoderConfig,
+    config: Config,
     *,
     pool: str | Sequence[str] = "mean",
     layers: int | Sequence[int] = -1,
@@ -71,13 +76,15 @@ def make_options(
     token_budget: int | None = None,
     dtype: str = "float32",
     device: str = "auto",
+    rna_type: str | None = None,
 ) -> EmbedOptions:
     """Fill in defaults and refuse what cannot be; see `embed` for the parameters.
 
     Raises
     ------
     UsageError
-        An unknown pool, layer, policy, dtype or device.
+        An unknown pool, layer, policy, dtype or device; or more nucleotides than the encoder has
+        positions for.
 
     Examples
     --------
@@ -105,7 +112,18 @@ def make_options(
                 "and -1 (output) counting back"
             )
         chosen[number if number >= -1 else config.layers + 1 + number] = None
-    limit = max_length or config.max_length - 2
+    if rna_type is not None and "[IND]" not in ALPHABETS[config.alphabet].ids:
+        raise UsageError(f"this encoder's alphabet, {config.alphabet!r}, has no RNA types")
+    if rna_type is not None and rna_type not in RNAERNIE_TYPES:
+        raise UsageError(f"unknown RNA type {rna_type!r} (known: {', '.join(RNAERNIE_TYPES)})")
+    # CLS and EOS; [IND] and the type.
+    specials = 2 if rna_type is None else 4
+    limit = max_length or config.max_length - specials
+    if config.longest is not None and (long == "allow" or limit > config.longest - specials):
+        raise UsageError(
+            f"this encoder has positions for {config.longest - specials} nt: longer sequences "
+            "cannot be passed whole; --long window cuts them"
+        )
     place = pick_device(device)
     budget = token_budget or TOKEN_BUDGET.get(place.type, TOKEN_BUDGET["cpu"])
     width = window or limit
@@ -122,4 +140,5 @@ def make_options(
         token_budget=budget,
         dtype=dtype,
         device=str(place),
+        rna_type=rna_type,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemloop.models.presets import EncoderConfig
+from stemloop.models.presets import Config
 from stemloop.weights.store import Head
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ class Checkpoint:
     ----------
     layout : str
         What was read, for messages and provenance.
-    config : EncoderConfig
+    config : EncoderConfig or RNAErnieConfig
         Shape, told by the tensors.
     state : mapping of str to Tensor
-        Encoder and language-model head under the published (flash) names, stored dtype.
+        Encoder and language-model head under our names (RiNALMo's flash layout, transformers'
+        Ernie), stored dtype.
     head : Head, optional
         Task head.
     notes : list of str
@@ -32,7 +33,7 @@ class Checkpoint:
     """
 
     layout: str
-    config: EncoderConfig
+    config: Config
     state: Mapping[str, Tensor]
     head: Head | None = None
     notes: list[str] = field(default_factory=list)

@@ -1,8 +1,8 @@
 """Read checkpoints of every known layout and write them as a model directory, or back.
 
-This is the only module that unpickles. `torch.load` runs with ``weights_only=True``, whose
-interpreter knows tensors and plain containers and refuses every other name in the pickle; what it
-returns must then be tensors, and one number called ``threshold``.
+This module and `stemloop.weights.pdparams` are the only ones that unpickle. `torch.load` runs with
+``weights_only=True``, whose interpreter knows tensors and plain containers and refuses every other
+name in the pickle; what it returns must then be tensors, and one number called ``threshold``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Any
 
 from stemloop.errors import UsageError, WeightsError
 from stemloop.formats.stream import atomic_output
-from stemloop.models.presets import MODEL_TYPE
+from stemloop.models.presets import MODEL_TYPE, MODEL_TYPES
+from stemloop.weights import layout_rnaernie
 from stemloop.weights.checkpoint import Checkpoint
 from stemloop.weights.layout_multimolecule import EMBEDDING, read_multimolecule
 from stemloop.weights.layout_official import read_official, write_official
+from stemloop.weights.pdparams import read_pdparams
 from stemloop.weights.store import (
     WEIGHTS,
     load_state,
@@ -34,6 +36,16 @@ from stemloop.weights.tensors import read_tensors
 #: What ``stemloop convert --to`` takes.
 TARGETS = ("stemloop", "official", "official-noflash")
 
+#: What RNAErnie's authors' program calls its file.
+_PADDLE = Path("model_state.pdparams")
+
+#: ``model_type`` of directories that hold an RNAErnie.
+_RNAERNIE = {
+    "rnaernie": layout_rnaernie.read_multimolecule,
+    "bert": layout_rnaernie.read_hub,
+    "ernie": layout_rnaernie.read_hub,
+}
+
 #: Keys under which programs wrap a state dictionary.
 _WRAPPERS = ("model", "state_dict")
 
@@ -44,10 +56,13 @@ def read_checkpoint(src: str | os.PathLike[str], *, heads: int | None = None) ->
     Parameters
     ----------
     src : str or path
-        An official ``.pt`` file (either layout, fine-tuned or not), the same tensors as
-        ``.safetensors``, a multimolecule directory, or one of our model directories.
+        RiNALMo: an official ``.pt`` file (either layout, fine-tuned or not), the same tensors as
+        ``.safetensors``, or a multimolecule directory. RNAErnie: Paddle's ``.pdparams`` or a folder
+        with ``model_state.pdparams``, the same tensors as ``.pt`` or ``.safetensors``, a directory
+        of transformers' Bert or Ernie (RNAErnie 2), or a multimolecule directory. One of our model
+        directories.
     heads : int, optional
-        Attention heads of an official file whose shape is none of the published ones.
+        Attention heads of a file whose shape is none of the published ones.
 
     Raises
     ------
@@ -57,25 +72,32 @@ def read_checkpoint(src: str | os.PathLike[str], *, heads: int | None = None) ->
     """
     path = Path(src)
     if path.is_dir():
-        return _read_dir(path)
+        return _read_dir(path, heads)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file or directory")
-    if path.suffix == ".safetensors":
-        return read_official(read_tensors(path), str(path), heads)
-    return read_official(_read_pickle(path), str(path), heads)
+    if path.suffix == _PADDLE.suffix:
+        return layout_rnaernie.read_paddle(read_pdparams(path), str(path), heads)
+    content = read_tensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    if layout_rnaernie.is_paddle(content):
+        return layout_rnaernie.read_paddle(content, str(path), heads)
+    return read_official(content, str(path), heads)
 
 
-def _read_dir(path: Path) -> Checkpoint:
+def _read_dir(path: Path, heads: int | None) -> Checkpoint:
+    if (path / _PADDLE).is_file():
+        return layout_rnaernie.read_paddle(read_pdparams(path / _PADDLE), str(path), heads)
     try:
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
         model_type = settings.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: no readable config.json: {error}") from error
-    if model_type == MODEL_TYPE:
+    if model_type == MODEL_TYPE or (model_type in MODEL_TYPES and "alphabet" in settings):
         config, state = load_state(path)
         return Checkpoint("stemloop", config, state, read_head(path))
     content = _directory_tensors(path)
-    if model_type != "rinalmo" and not any(key.endswith(EMBEDDING) for key in content):
+    if model_type not in ("rinalmo", *_RNAERNIE) and not any(
+        key.endswith(EMBEDDING) for key in content
+    ):
         raise WeightsError(f"{path}: model_type {model_type!r} is not known here")
     try:
         # A vocabulary token may be a blank or hold one: only the line end is cut off.
@@ -86,7 +108,9 @@ def _read_dir(path: Path) -> Checkpoint:
         ) from error
     if vocabulary and not vocabulary[-1]:
         vocabulary.pop()
-    return read_multimolecule(content, settings, [t.rstrip("\r") for t in vocabulary], str(path))
+    vocabulary = [token.rstrip("\r") for token in vocabulary]
+    read = _RNAERNIE.get(model_type, read_multimolecule)
+    return read(content, settings, vocabulary, str(path))
 
 
 def _directory_tensors(path: Path) -> Mapping[str, Any]:

@@ -76,7 +76,7 @@ def read_multimolecule(
     if not found:
         raise WeightsError(f"{where}: missing key {EMBEDDING!r}: no encoder in there")
     base = found[0].removesuffix(EMBEDDING)
-    rows = _rows(vocabulary, where)
+    rows = token_rows(vocabulary, where)
     notes: list[str] = []
     state: dict[str, Tensor] = {}
     extra: dict[str, Tensor] = {}
@@ -120,8 +120,14 @@ def read_multimolecule(
     return Checkpoint(f"multimolecule, {len(vocabulary)} ids", config, state, head, notes)
 
 
-def _rows(vocabulary: Sequence[str], where: str) -> list[int]:
-    """Row of each of our tokens."""
+def token_rows(vocabulary: Sequence[str], where: str) -> list[int]:
+    """Row of each of RiNALMo's tokens in a vocabulary.
+
+    Raises
+    ------
+    WeightsError
+        One is not there, or is there twice.
+    """
     place = {token: i for i, token in enumerate(vocabulary)}
     if len(place) != len(vocabulary):
         raise WeightsError(f"{where}: vocab.txt lists a token twice")

@@ -171,11 +171,15 @@ def write_official(checkpoint: Checkpoint, *, flash: bool = True) -> dict[str, A
         Another vocabulary: the layout has no place for it.
     """
     config = checkpoint.config
+    if not isinstance(config, EncoderConfig):
+        raise WeightsError("the official layouts are RiNALMo's; these weights are RNAErnie's")
     if config.alphabet != RINALMO.name or config.vocab_size != len(RINALMO):
         raise WeightsError(
             f"the official layout has {len(RINALMO)} tokens, these weights have "
             f"{config.vocab_size} of alphabet {config.alphabet!r}"
         )
+    if config.stem_width:
+        raise WeightsError("the official layout has no convolution behind the embedding")
     head = checkpoint.head
     prefix = f"{head.prefix}." if head and head.prefix else ""
     content: dict[str, Any] = {}

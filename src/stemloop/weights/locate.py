@@ -1,8 +1,7 @@
 """Where weights lie: the cache folder, the bundled files, and finding a model by name or path.
 
-The cache folder is ``$STEMLOOP_CACHE``, else ``$XDG_CACHE_HOME/stemloop``, else
-``~/.cache/stemloop``: ``models/<name>`` below it are model directories, ``downloads`` the files
-they were made from. No torch here.
+In the cache folder (`stemloop.data.cache`), ``models/<name>`` are model directories, ``downloads``
+the files they were made from. No torch here.
 """
 
 from __future__ import annotations
@@ -11,31 +10,13 @@ import json
 import os
 from pathlib import Path
 
+from stemloop.data.cache import cache_dir
 from stemloop.errors import WeightsError
-from stemloop.models.presets import MODEL_TYPE
+from stemloop.models.presets import MODEL_TYPES
 from stemloop.weights.catalog import CATALOG
 from stemloop.weights.download import file_digest
 
 CONFIG = "config.json"
-
-
-def cache_dir() -> Path:
-    """The cache folder (not created).
-
-    Examples
-    --------
-    >>> os.environ["STEMLOOP_CACHE"] = "/data/weights"
-    >>> cache_dir().as_posix()
-    '/data/weights'
-    >>> del os.environ["STEMLOOP_CACHE"]
-    """
-    own = os.environ.get("STEMLOOP_CACHE")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification tells programs to ignore relative paths here.
-    root = Path(base) if base and os.path.isabs(base) else Path.home() / ".cache"
-    return root / "stemloop"
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -112,7 +93,7 @@ def available() -> list[str]:
 def _is_encoder(config: Path) -> bool:
     """Whether a config.json is an encoder's: folding models ship beside them."""
     try:
-        return bool(json.loads(config.read_text(encoding="utf-8"))["model_type"] == MODEL_TYPE)
+        return bool(json.loads(config.read_text(encoding="utf-8"))["model_type"] in MODEL_TYPES)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

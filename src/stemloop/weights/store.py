@@ -3,8 +3,9 @@
 A model directory holds
 
 ======================  ======================================================================
-``config.json``         the encoder's configuration (`stemloop.models.presets.EncoderConfig`)
-``model.safetensors``   encoder and language-model head, under the published parameter names
+``config.json``         the encoder's configuration (`stemloop.models.presets`)
+``model.safetensors``   encoder and language-model head, under the published parameter names (for
+                        RNAErnie those of transformers' Ernie)
 ``tokenizer*.json``     the alphabet as a transformers tokenizer
 ``stemloop.json``       where the weights came from, checksums, the task head's settings
 ``head.safetensors``    task head of a fine-tuned model, if there is one
@@ -24,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemloop import __version__
-from stemloop.alphabet import RINALMO, STEMLOOP, Alphabet
+from stemloop.alphabet import RINALMO, RNAERNIE, RNAERNIE2, STEMLOOP, Alphabet
 from stemloop.errors import OutputError, OutputExistsError, WeightsError
-from stemloop.models.presets import EncoderConfig
+from stemloop.models.presets import Config, config_from_json
 from stemloop.models.tokenizer import tokenizer_files
 from stemloop.weights.locate import (
     CONFIG,
@@ -37,13 +38,13 @@ from stemloop.weights.locate import (
     find_model,
     sha256_file,
 )
-from stemloop.weights.tensors import LM_HEAD, check_state, read_tensors, write_tensors
+from stemloop.weights.tensors import check_state, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from stemloop.models.rinalmo import RiNALMo
+    from stemloop.models.build import Encoder
 
 __all__ = [
     "Head",
@@ -66,7 +67,7 @@ WEIGHTS, FACTS, HEAD = "model.safetensors", "stemloop.json", "head.safetensors"
 #: Layout of ``stemloop.json``; raised when an older program could misread it.
 FORMAT = 1
 
-ALPHABETS: dict[str, Alphabet] = {a.name: a for a in (RINALMO, STEMLOOP)}
+ALPHABETS: dict[str, Alphabet] = {a.name: a for a in (RINALMO, STEMLOOP, RNAERNIE, RNAERNIE2)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,11 +98,11 @@ class Model:
 
     Parameters
     ----------
-    encoder : RiNALMo
+    encoder : RiNALMo or RNAErnie
         In evaluation mode.
     alphabet : Alphabet
         Letters to ids.
-    config : EncoderConfig
+    config : EncoderConfig or RNAErnieConfig
         Shape.
     path : pathlib.Path
         The directory.
@@ -111,15 +112,15 @@ class Model:
         Content of ``stemloop.json``.
     """
 
-    encoder: RiNALMo
+    encoder: Encoder
     alphabet: Alphabet
-    config: EncoderConfig
+    config: Config
     path: Path
     head: Head | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_config(path: Path) -> EncoderConfig:
+def read_config(path: Path) -> Config:
     """Configuration of a model directory.
 
     Raises
@@ -133,7 +134,7 @@ def read_config(path: Path) -> EncoderConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: no readable {CONFIG}: not a model directory") from error
     try:
-        return EncoderConfig.from_json(text)
+        return config_from_json(text)
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
 
@@ -153,7 +154,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def alphabet_of(config: EncoderConfig, where: str) -> Alphabet:
+def alphabet_of(config: Config, where: str) -> Alphabet:
     """Alphabet that the configuration names, with the same special tokens.
 
     Raises
@@ -177,7 +178,7 @@ def alphabet_of(config: EncoderConfig, where: str) -> Alphabet:
     return alphabet
 
 
-def load_state(path: str | os.PathLike[str]) -> tuple[EncoderConfig, dict[str, Tensor]]:
+def load_state(path: str | os.PathLike[str]) -> tuple[Config, dict[str, Tensor]]:
     """Configuration and checked parameters of a model directory, in their stored dtype.
 
     Raises
@@ -239,24 +240,17 @@ def load(
     """
     import torch
 
-    from stemloop.models.rinalmo import RiNALMo
+    from stemloop.models.build import encoder_for
 
     path = find_model(name_or_path)
     config, state = load_state(path)
     alphabet = alphabet_of(config, str(path / CONFIG))
     with torch.device("meta"):
-        encoder = RiNALMo(config)
-    if not any(key.startswith(LM_HEAD) for key in state):
-        del encoder.lm_mask_head
-        encoder.lm_mask_head = _no_lm_head  # type: ignore[assignment]
+        encoder = encoder_for(config, state)
     # assign: the file's own memory map becomes the parameters, there is no second copy.
     encoder.load_state_dict(state, strict=True, assign=True)
     encoder.requires_grad_(False).eval().to(device=device, dtype=dtype or torch.float32)
     return Model(encoder, alphabet, config, path, read_head(path), read_facts(path))
-
-
-def _no_lm_head(representation: Tensor) -> Tensor:
-    raise WeightsError("this checkpoint has no language-model head")
 
 
 def load_encoder(
@@ -264,7 +258,7 @@ def load_encoder(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> tuple[RiNALMo, Alphabet]:
+) -> tuple[Encoder, Alphabet]:
     """Encoder in evaluation mode, and its alphabet; see `load`."""
     model = load(name_or_path, device=device, dtype=dtype)
     return model.encoder, model.alphabet
@@ -272,7 +266,7 @@ def load_encoder(
 
 def save_model_dir(
     path: str | os.PathLike[str],
-    config: EncoderConfig,
+    config: Config,
     state: Mapping[str, Tensor],
     *,
     head: Head | None = None,
@@ -285,7 +279,7 @@ def save_model_dir(
     ----------
     path : str or path
         The directory.
-    config : EncoderConfig
+    config : EncoderConfig or RNAErnieConfig
         Shape; it names the alphabet, whose tokenizer files are written too.
     state : mapping of str to Tensor
         Parameters; exactly those that `config` asks for.
@@ -326,7 +320,7 @@ def save_model_dir(
             }  # fmt: skip
         facts["sha256"] = {p.name: sha256_file(p) for p in sorted(folder.glob("*.safetensors"))}
         files = {
-            CONFIG: config.to_dict() | {"architectures": ["RiNALMoForMaskedLM"]},
+            CONFIG: config.to_dict() | {"architectures": [config.architecture]},
             **tokenizer_files(alphabet, config.max_length),
         }
         for name, content in {**files, FACTS: facts}.items():

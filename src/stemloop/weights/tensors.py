@@ -4,43 +4,39 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemloop.errors import WeightsError
-from stemloop.models.presets import EncoderConfig
+from stemloop.models.presets import Config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: The parameters that may be absent as a whole: an encoder without language-model head.
-LM_HEAD = "lm_mask_head."
 
-
-def expected_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Parameter names and shapes of the encoder with its language-model head."""
+def expected_shapes(config: Config, keys: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Parameter names and shapes of the encoder, with the optional parts that are among `keys`."""
     import torch
 
-    from stemloop.models.rinalmo import RiNALMo
+    from stemloop.models.build import encoder_for
 
     with torch.device("meta"):  # no memory, no initialisation
-        return {key: tuple(value.shape) for key, value in RiNALMo(config).state_dict().items()}
+        state = encoder_for(config, keys).state_dict()
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
-def check_state(state: Mapping[str, Tensor], config: EncoderConfig, where: str) -> None:
+def check_state(state: Mapping[str, Tensor], config: Config, where: str) -> None:
     """Insist on exactly the parameters that the configuration asks for.
 
-    The language-model head may be absent as a whole, never in part.
+    The language-model head (and RNAErnie's pooler) may be absent as a whole, never in part.
 
     Raises
     ------
     WeightsError
         A key is missing, unexpected, of another shape, or not floating point; it is named.
     """
-    shapes = expected_shapes(config)
-    if not any(key.startswith(LM_HEAD) for key in state):
-        shapes = {key: shape for key, shape in shapes.items() if not key.startswith(LM_HEAD)}
+    shapes = expected_shapes(config, state)
     for what, keys in (
         ("missing", sorted(shapes.keys() - state.keys())),
         ("unexpected", sorted(state.keys() - shapes.keys())),
