@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import lzma
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import settings
+from pyarrow import parquet
 
 # A busy machine is no failure.
 settings.register_profile("stemloop", deadline=None)
@@ -128,3 +132,77 @@ def tiny_structures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         handle.write("\n".join(lines) + "\n")
     (folder / "tiny.yaml").write_text(TINY_RECIPE)
     return folder
+
+
+# Synthetic corpora, written as the builder writes them -------------------------------------
+WriteCorpus = Callable[..., Path]
+
+SCHEMA = pyarrow.schema(
+    {
+        "id": pyarrow.string(),
+        "sequence": pyarrow.string(),
+        "length": pyarrow.int32(),
+        "type": pyarrow.string(),
+        "family": pyarrow.string(),
+        "source": pyarrow.string(),
+        "cluster": pyarrow.int64(),
+    }
+)
+
+
+def _random_rows(count: int, seed: int = 0, longest: int = 300) -> list[dict[str, Any]]:
+    """Records of 20 nucleotides and more in clusters of one to five, types and sources mixed."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    cluster = 0
+    while len(rows) < count:
+        kind = rng.choice(["tRNA", "rRNA", "lncRNA", ""])
+        for _ in range(int(rng.integers(1, 6))):
+            sequence = "".join(rng.choice(list("ACGU"), int(rng.integers(20, longest))))
+            rows.append(
+                {
+                    "id": f"r{len(rows):06d}",
+                    "sequence": sequence,
+                    "length": len(sequence),
+                    "type": kind,
+                    "family": "RF00005" if kind == "tRNA" else "",
+                    "source": str(rng.choice(["rfam", "gencode"])),
+                    "cluster": cluster,
+                }
+            )
+        cluster += int(rng.integers(1, 3))
+    return rows[:count]
+
+
+@pytest.fixture
+def random_rows() -> Callable[..., list[dict[str, Any]]]:
+    """Make records: ``random_rows(count, seed=0, longest=300)``."""
+    return _random_rows
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEMLOOP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def write_corpus(tmp_path: Path) -> WriteCorpus:
+    """Write rows as a corpus: ``write_corpus(train=rows, validation_clusters=rows, shards=2)``."""
+
+    def write(*, name: str = "corpus", shards: int = 2, **splits: Sequence[dict[str, Any]]) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        entries = []
+        for split, rows in splits.items():
+            parts = np.array_split(np.arange(len(rows)), shards)
+            for k, part in enumerate(parts):
+                path = folder / f"{split}-{k:05d}-of-{shards:05d}.parquet"
+                table = pyarrow.Table.from_pylist([rows[i] for i in part], schema=SCHEMA)
+                parquet.write_table(table, path)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                entries.append({"file": path.name, "sha256": digest, "rows": len(part)})
+        manifest = {"format": 1, "options": {}, "sources": [], "counts": {}, "shards": entries}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return folder
+
+    return write
