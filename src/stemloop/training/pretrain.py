@@ -46,8 +46,10 @@ def recipe_config(recipe: PretrainRecipe) -> Config:
     """
     if recipe.model not in PRESETS:
         raise UsageError(f"unknown model {recipe.model!r}; known: {', '.join(PRESETS)}")
-    changes = {"max_length": recipe.sampling.window + max(_specials(recipe)), **recipe.overrides}
-    return config_with(PRESETS[recipe.model], changes)
+    preset = PRESETS[recipe.model]
+    typed = recipe.masking.prompt and "[IND]" in ALPHABETS[preset.alphabet].ids
+    longest = recipe.sampling.window + (4 if typed else 2)  # CLS, EOS; [IND] and the type
+    return config_with(preset, {"max_length": longest, **recipe.overrides})
 
 
 def load_motifs(recipe: PretrainRecipe, folder: Path | None, corpus: Corpus) -> MotifSet | None:
@@ -58,7 +60,7 @@ def load_motifs(recipe: PretrainRecipe, folder: Path | None, corpus: Corpus) -> 
     if files and folder is None:
         raise UsageError("the recipe names motif files: say where they are with --motifs")
     paths = [(folder or Path()) / name for name in files]
-    found = MotifSet.load(paths) if paths else MotifSet()
+    found = MotifSet.load(paths, min_length=recipe.motifs.min_length) if paths else MotifSet()
     if recipe.motifs.frequent is None:
         return found
     wanted = recipe.motifs.frequent
@@ -177,12 +179,6 @@ def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value)
 
 
-def _specials(recipe: PretrainRecipe) -> tuple[int, int]:
-    """Tokens around an RNA of unknown and of known type."""
-    typed = recipe.masking.prompt and "[IND]" in ALPHABETS[PRESETS[recipe.model].alphabet].ids
-    return (2, 4) if typed else (2, 2)
-
-
 def _schedule(
     recipe: PretrainRecipe, corpus: Corpus, maker: SampleMaker, items: int, *, caps: bool = True
 ) -> Schedule:
@@ -194,7 +190,7 @@ def _schedule(
         seed=recipe.seed,
         caps=recipe.sampling.caps if caps else {},
         items=items,
-        specials=_specials(recipe),
+        specials=maker.specials,
     )
 
 

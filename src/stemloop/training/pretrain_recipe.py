@@ -24,7 +24,7 @@ class MaskingRecipe(Strict):
     random_from: Literal["letters", "vocabulary"] = "letters"
     span_lengths: tuple[int, ...] = (5, 6, 7, 8)
     span_weights: tuple[float, ...] = (1, 1 / 2, 1 / 3, 1 / 4)
-    prompt: bool = True
+    prompt: float = Field(1.0, ge=0, le=1)
     type_mask: float = Field(0.5, ge=0, le=1)
     published: bool = False
 
@@ -53,6 +53,7 @@ class MotifRecipe(Strict):
     """Motifs for the motif strategy."""
 
     files: tuple[str, ...] = ()
+    min_length: int = Field(4, ge=1)
     frequent: NGrams | None = None
 
 
