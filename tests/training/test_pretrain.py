@@ -18,6 +18,7 @@ from stemloop.errors import StemloopError, UsageError
 from stemloop.training.pack_trainer import PATIENCE, FiniteSteps, PackedLM, collate
 from stemloop.training.pretrain import pretrain, recipe_config
 from stemloop.training.pretrain_recipe import PretrainRecipe
+from stemloop.training.recipe_base import read_recipe
 from stemloop.weights.store import load
 
 Rows = list[dict[str, Any]]
@@ -305,3 +306,19 @@ def test_compiled_feed_forward_is_the_same_function(corpus: Path, tmp_path: Path
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert a.keys() == b.keys()
     assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipes_that_ship_are_good(path: Path) -> None:
+    text = path.read_text()
+    if "task: pretrain" not in text:
+        pytest.skip("another task's recipe")
+    found = read_recipe(path, PretrainRecipe)
+    config = recipe_config(found)
+    assert config.hidden % config.heads == 0
+    assert found.masking.options().budget(100) == 15
+    for line in text.splitlines():
+        assert len(line) <= 120
