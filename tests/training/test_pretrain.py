@@ -174,14 +174,14 @@ def test_a_resumed_run_equals_one_that_was_not(corpus: Path, tmp_path: Path) -> 
     changes = {"overrides": BASE["overrides"] | {"residual_dropout": 0.2}, "steps": 12}
     pretrain(recipe(**changes), corpus, tmp_path / "a")
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(line: dict[str, Any]) -> None:
         if line["step"] == 10:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         pretrain(recipe(**changes), corpus, tmp_path / "b", report=stop)
     pretrain(recipe(**changes), corpus, tmp_path / "b")
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
