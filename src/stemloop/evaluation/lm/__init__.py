@@ -1,0 +1,1 @@
+"""What a language model knows: guessed nucleotides and types, base pairs, families."""
