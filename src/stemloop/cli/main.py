@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from stemloop import __version__
-from stemloop.cli import convert, doctor, embed, evaluate, finetune, fold, weights
+from stemloop.cli import convert, corpus, doctor, embed, evaluate, finetune, fold, pretrain, weights
 from stemloop.errors import StemloopError
 
 app = typer.Typer(
@@ -42,6 +42,8 @@ def options(
 
 # Commands -----------------------------------------------------------------------------------
 app.command("fold")(fold.fold)
+app.command("pretrain")(pretrain.pretrain)
+app.add_typer(corpus.app, name="corpus")
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("embed")(embed.embed)

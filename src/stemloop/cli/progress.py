@@ -58,3 +58,32 @@ def _bar(*columns: ProgressColumn) -> Iterator[Callback]:
             progress.update(task, completed=done, total=total)
 
         yield callback
+
+
+StageCallback = Callable[[str, int, int | None], None]
+
+
+@contextmanager
+def stage_progress() -> Iterator[StageCallback]:
+    """One bar a stage; yields what to call with (stage, done, in all or None).
+
+    Where standard error is no terminal, a line is printed as each stage begins.
+    """
+    from contextlib import ExitStack
+
+    seen: set[str] = set()
+    with ExitStack() as stack:
+        bar: list[Callback] = []
+
+        def callback(stage: str, done: int, total: int | None) -> None:
+            if stage not in seen:
+                seen.add(stage)
+                stack.close()
+                if sys.stderr.isatty():
+                    bar[:] = [stack.enter_context(count_progress(stage))]
+                else:
+                    print(f"{stage} ...", file=sys.stderr, flush=True)
+            if bar:
+                bar[0](done, total)
+
+        yield callback

@@ -26,7 +26,9 @@ _BLANKS = b" \t\r\n\v\f"
 _HEADER = "a header line '>identifier'"
 
 
-def read_sequences(source: Source, *, alphabet_check: bool = True) -> Iterator[SequenceRecord]:
+def read_sequences(
+    source: Source, *, alphabet_check: bool = True, allow_empty: bool = False
+) -> Iterator[SequenceRecord]:
     """Read FASTA or FASTQ, one record at a time.
 
     Parameters
@@ -36,6 +38,8 @@ def read_sequences(source: Source, *, alphabet_check: bool = True) -> Iterator[S
     alphabet_check : bool
         Bring sequences into canonical form (:func:`stemloop.alphabet.normalise`). Otherwise
         they arrive as they stand, without blanks.
+    allow_empty : bool
+        Hand over records without sequence (FASTA only) instead of refusing the file.
 
     Yields
     ------
@@ -64,7 +68,7 @@ def read_sequences(source: Source, *, alphabet_check: bool = True) -> Iterator[S
         if not head:
             raise FormatError("no records: the file is empty", path=path, expected=_HEADER)
         if head == b">":
-            yield from _fasta(stream, line, path, alphabet_check)
+            yield from _fasta(stream, line, path, alphabet_check, allow_empty)
         elif head == b"@":
             yield from _fastq(stream, line, path, alphabet_check)
         else:
@@ -72,7 +76,9 @@ def read_sequences(source: Source, *, alphabet_check: bool = True) -> Iterator[S
             raise FormatError(f"no header before {shown!r}", path=path, line=line, expected=_HEADER)
 
 
-def _fasta(stream: BufferedReader, line: int, path: str, check: bool) -> Iterator[SequenceRecord]:
+def _fasta(
+    stream: BufferedReader, line: int, path: str, check: bool, allow_empty: bool
+) -> Iterator[SequenceRecord]:
     for index, raw in enumerate(_split(stream)):
         header, _, body = raw.partition(b"\n")
         name, description = _header(header)
@@ -85,7 +91,7 @@ def _fasta(stream: BufferedReader, line: int, path: str, check: bool) -> Iterato
                 raise AlphabetError(error.message, path=path, line=where, record=name) from None
         else:
             sequence = body.translate(None, _BLANKS).decode("utf-8", "backslashreplace")
-        if not sequence:
+        if not sequence and not allow_empty:
             raise FormatError(
                 "no sequence", path=path, line=line, record=name, expected="nucleotides"
             )
