@@ -54,11 +54,19 @@ def test_standard_input_by_name_with_all_options(model: Path, tmp_path: Path) ->
 
 
 def test_errors_are_one_line_and_a_code(model: Path, tmp_path: Path) -> None:
-    done = run("-", "-o", tmp_path / "o.npz", text=">a\nACGU\n", cache=model.parents[1])
-    assert done.returncode == 2
-    said = "error: --model is needed: a model directory, or one of tiny; "
-    assert done.stderr.startswith(said)
+    done = run(
+        "-", "-o", tmp_path / "o.npz", "-m", "nano", text=">a\nACGU\n", cache=model.parents[1]
+    )
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: no model directory 'nano' and no weights of that name; ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_model_that_ships_is_the_default(tmp_path: Path) -> None:
+    text = ">a\nGCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAGAUCUGGAGGUCCUGUGUUCGAUCCACAGAAUUCGCACCA\n"
+    done = run("-", "-o", tmp_path / "o.npz", text=text, cache=tmp_path / "empty")
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "o.npz")["mean"].shape == (1, 128)
 
 
 @pytest.mark.parametrize(

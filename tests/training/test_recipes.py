@@ -10,7 +10,9 @@ from stemloop.errors import FormatError, InputError
 from stemloop.training.recipes import StructureRecipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
+SHIPPED = sorted(
+    path for path in (ROOT / "recipes").glob("*.yaml") if "task: structure" in path.read_text()
+)
 
 GOOD = """\
 task: structure

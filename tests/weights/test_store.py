@@ -205,7 +205,9 @@ def test_names(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("STEMLOOP_CACHE", str(tmp_path / "cache"))
     with pytest.raises(WeightsError, match="run 'stemloop weights get rinalmo-micro'"):
         load("rinalmo-micro")
-    with pytest.raises(WeightsError, match="no weights of that name; here: none; to download"):
+    with pytest.raises(
+        WeightsError, match="no weights of that name; here: stemloop-pico; to download"
+    ):
         load("nonsense")
     with pytest.raises(WeightsError, match="stemloop convert"):
         load(saved / "config.json")

@@ -19,8 +19,8 @@ def embed(
         Path, typer.Option("-o", "--output", help=".npz, .safetensors, .parquet or .h5")
     ],
     model: Annotated[
-        str | None, typer.Option("-m", "--model", help="Model directory, or a name.")
-    ] = None,
+        str, typer.Option("-m", "--model", help="Model directory, or a name.")
+    ] = "stemloop-pico",
     pool: Annotated[
         list[str] | None,
         typer.Option(help="mean (default), cls, or tokens (a row a nucleotide); repeatable."),
@@ -74,17 +74,6 @@ def embed(
     depend on the other sequences of the file. After an interruption, the same command with
     --resume computes what is missing and writes the same bytes.
     """
-    from stemloop.errors import UsageError
-    from stemloop.weights.locate import available
-
-    if model is None:
-        from stemloop.weights.catalog import CATALOG
-
-        raise UsageError(
-            "--model is needed: a model directory, or one of "
-            f"{', '.join(available()) or '(none is here yet)'}; "
-            f"'stemloop weights get NAME' downloads {', '.join(list(CATALOG)[:3])} and others"
-        )
     import torch
 
     from stemloop.cli.progress import count_progress

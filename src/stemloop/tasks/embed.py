@@ -52,6 +52,9 @@ from stemloop.weights.store import Model, alphabet_of, find_model, load, read_co
 if TYPE_CHECKING:
     import torch
 
+#: The encoder that ships with the package.
+DEFAULT_MODEL = "stemloop-pico"
+
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, Floats]
 
@@ -206,7 +209,7 @@ def combine(pool: str, read: Reader, pieces: Pieces, first: int, last: int) -> F
 
 def embed(
     source: Source | Iterable[SequenceRecord | str],
-    model: str | os.PathLike[str] | Model,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
     *,
     progress: Callable[[int, int], None] | None = None,
     **choices: Any,
@@ -218,7 +221,7 @@ def embed(
     source : path, file object, or iterable of SequenceRecord or str
         A str is a path to FASTA or FASTQ; strings inside an iterable are sequences.
     model : str, path or Model
-        Model directory, name, or what `stemloop.load` returned.
+        Model directory, name, or what `stemloop.load` returned; the one that ships by default.
     progress : callable, optional
         Called with (tokens done, tokens in all).
     pool : str or sequence of str
