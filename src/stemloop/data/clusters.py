@@ -17,6 +17,8 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,8 @@ _TO_DNA = str.maketrans("UI", "TN")
 #: Bytes of MMseqs2's files that are taken apart at once.
 _BLOCK = 1 << 22
 _INT_MAX = 2**31 - 1
+#: Sequences whose pairs one program aligns.
+_PART = 50_000
 _ONE_THREAD = ("createdb", "createsubdb")
 #: Target and negative score at the start of a line; entries are ended by a zero byte.
 _OPPOSITE = re.compile(rb"(?:(?<=^)|(?<=[\n\0]))(\d+)\t-")
@@ -139,10 +143,7 @@ def linclust(
     call("createsubdb", "order", "all", "some", "--subdb-mode", "1")
     call("createsubdb", "order", "pairs", "some_pairs", "--subdb-mode", "1")
     call("filterdb", "some_pairs", "other_pairs", "--filter-file", "order")
-    call(
-        *("align", "some", "some", "other_pairs", "alignments", "--alignment-mode", "2"),
-        *(*aligned, *longest, *all_hits),
-    )
+    _align(own, _split(own / "order"), [*aligned, *longest, *all_hits], threads)
     call("clust", "some", "alignments", "joined", "--cluster-mode", "0")
     call("mergeclusters", "all", "clusters", "groups", "joined")
     call("createtsv", "all", "all", "clusters", "clusters.tsv")
@@ -167,6 +168,35 @@ def _call(folder: Path, module: str, *arguments: str) -> None:
         raise OutputError(
             f"mmseqs {module} failed with code {done.returncode}: {' / '.join(words[-3:])[:500]}"
         )
+
+
+def _align(folder: Path, parts: int, options: list[str], threads: int) -> None:
+    """Align the pairs, part by part: several programs of one thread each.
+
+    What ``align`` gives for a pair of nucleotide sequences depends a little on what the same
+    thread has aligned before. Parts that are the same for any number of threads give the same.
+    """
+
+    def part(number: int) -> str:
+        pairs, result = f"pairs_of_{number}", f"alignments_{number}"
+        _call(folder, "createsubdb", f"order_{number}", "other_pairs", pairs, "--subdb-mode", "1")
+        found = ("some", "some", pairs, result, "--alignment-mode", "2", "--threads", "1")
+        _call(folder, "align", *found, *options)
+        return result
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(part, range(parts)))
+    _call(folder, "mergedbs", "some", "alignments", *results)
+
+
+def _split(order: Path) -> int:
+    """Write the lines of a file as files ``NAME_0``, ``NAME_1``, ...; return how many."""
+    parts = 0
+    with open(order, "rb") as lines:
+        while part := list(islice(lines, _PART)):
+            order.with_name(f"{order.name}_{parts}").write_bytes(b"".join(part))
+            parts += 1
+    return parts
 
 
 def same_strand(path: Path) -> None:
