@@ -224,3 +224,103 @@ def test_the_default_model_is_the_bundled_one(cli, fasta: Path, trna_phe: tuple[
     assert ran.code == 0, ran.err
     assert ran.out.splitlines()[2].split()[0] == trna_phe[1]
     assert ran.out == cli("fold", "-s", trna_phe[0], "--model", "fold-crf").out
+
+
+# More than one structure of one strand ---------------------------------------------------------
+
+
+def test_samples_are_records_of_their_own(cli, fasta: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.ct"
+    arguments = ["fold", fasta, *MODEL, "-n", 3, "--seed", 8]
+    assert cli(*arguments, "-f", "ct", "-o", output).code == 0
+    found = list(read_structures(output))
+    assert len(found) == 9
+    results = fold(fasta, model="turner2004", samples=3, seed=8)
+    texts = [str(text) for r in results for text in r.arrays["samples"]]
+    assert [s.dot_bracket for s in found] == texts
+    first = cli(*arguments).out
+    assert first == cli(*arguments, "-j", 2).out
+    assert first.splitlines()[0] == ">one first hairpin sample=1"
+    assert first != cli("fold", fasta, *MODEL, "-n", 3, "--seed", 9).out
+
+
+def test_samples_in_json(cli) -> None:
+    ran = cli("fold", "-s", "GGGGAAAACCCC", *MODEL, "-n", 4, "-f", "jsonl")
+    line = json.loads(ran.out)
+    assert line["structure"] == "((((....))))"
+    assert len(line["samples"]) == 4
+    assert {"structure", "energy"} == set(line["samples"][0])
+
+
+def test_a_pseudoknot(cli) -> None:
+    knot = "GGGCGCCAAAGCUGCUCAAAAGGCGCCCAAAAAAGAGCAGC"
+    ran = cli("fold", "-s", knot, *MODEL, "-d", "hybrid")
+    assert ran.out.splitlines()[2].startswith("(((((((...[[[[[[[....)))))))......]]]]]]] (")
+
+
+def test_reactivities(cli, tmp_path: Path) -> None:
+    sequence = "GGGGAAAACCCCAAAAGGGG"
+    shape = tmp_path / "x.shape"
+    shape.write_text("".join(f"{k} G {3.0 if k < 5 else 0.0}\n" for k in (1, 2, 3, 4, 17, 18)))
+    source = tmp_path / "in.fa"
+    source.write_text(f">x\n{sequence}\n")
+
+    def structure(*more: object) -> str:
+        ran = cli("fold", source, *MODEL, *more)
+        assert ran.code == 0, ran.err
+        return ran.out.splitlines()[2].split()[0]
+
+    assert structure() == "((((....))))........"
+    assert structure("--shape", shape) == "........((((....))))"
+    assert structure("--shape", tmp_path) == "........((((....))))"
+    assert structure("--shape", shape, "--shape-method", "Zb1.5") == "........((((....))))"
+    assert structure("--shape", shape, "--shape-method", "Dm0b0") == structure()
+    assert structure("--shape", shape, "--reagent", "dms") == structure()
+
+
+def test_a_duplex(cli, tmp_path: Path) -> None:
+    source, table = tmp_path / "in.fa", tmp_path / "bpp.tsv"
+    source.write_text(">x\nGGGGCC&GGCCCC\n>y\nGGGGAAAACCCC\n")
+    ran = cli("fold", source, "--duplex", *MODEL, "--bpp", table)
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[1] == "GGGGCC&GGCCCC"
+    assert lines[2].startswith("((((((&)))))) (")
+    assert lines[4:6] == ["GGGGAAAACCCC", "((((....)))) ( -5.40)"]
+    assert "0\tx\t1\t12\t" in table.read_text()
+    line = json.loads(cli("fold", "-s", "GGGGCC&GGCCCC", *MODEL, "-f", "jsonl").out)
+    assert line["sequence"] == "GGGGCC&GGCCCC"
+    assert line["structure"] == "((((((&))))))"
+    assert line["binding_energy"] < 0
+    assert len(line["confidence"]) == 12
+
+
+def test_a_circle(cli) -> None:
+    plain, circle = (
+        json.loads(cli("fold", "-s", "AACCCCAAAAGGGGAA", *MODEL, "-f", "jsonl", *more).out)
+        for more in ((), ("--circular",))
+    )
+    assert plain["energy"] != circle["energy"]
+
+
+def test_energies_of_given_structures(cli, tmp_path: Path) -> None:
+    source = tmp_path / "known.dbn"
+    source.write_text(">x\nGGGGAAAACCCC\n((((....))))\n>y\nGGGGAAAACCCC\n.(((....))).\n")
+    ran = cli("fold", "--eval", source, *MODEL)
+    assert ran.code == 0
+    assert ran.out == (
+        ">x\nGGGGAAAACCCC\n((((....)))) ( -5.40)\n>y\nGGGGAAAACCCC\n.(((....))). ( -3.10)\n"
+    )
+    lines = [
+        json.loads(line)
+        for line in cli("fold", "--eval", source, *MODEL, "-f", "jsonl").out.splitlines()
+    ]
+    assert lines[0]["ensemble_energy"] == lines[1]["ensemble_energy"]
+    assert lines[0]["ensemble_defect"] < lines[1]["ensemble_defect"]
+
+
+def test_a_forbidden_structure_is_null_in_json(cli, tmp_path: Path) -> None:
+    source = tmp_path / "known.dbn"
+    source.write_text(">x\nGGGGCCCC\n(((())))\n")
+    assert cli("fold", "--eval", source, *MODEL).out.splitlines()[2] == "(((())))"
+    assert json.loads(cli("fold", "--eval", source, *MODEL, "-f", "jsonl").out)["energy"] is None

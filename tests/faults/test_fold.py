@@ -108,6 +108,21 @@ def test_broken_constraints(cli, tmp_path: Path, constraint: str, message: str) 
         (["-o", "FOLDER", *PLAIN], 4, "is a folder"),
         (["-o", "FOLDER/none/out.dbn", *PLAIN], 4, "cannot be written: No such file"),
         (["--svg", "INPUT", *PLAIN], 4, "no folder for drawings"),
+        (["--threshold", "0.5", *PLAIN], 2, "mea decoder knows no threshold"),
+        (["-d", "greedy", "--gamma", "2", *PLAIN], 2, "greedy decoder knows no gamma"),
+        (["--seed", "1", *PLAIN], 2, "--seed goes with --samples"),
+        (["-n", "-1", *PLAIN], 2, "--samples"),
+        (["-n", "2", "--circular", *PLAIN], 2, "circular RNAs cannot be sampled"),
+        (["--shape-method", "D", *PLAIN], 2, "--shape-method goes with --shape"),
+        (["--reagent", "dms", *PLAIN], 2, "--reagent goes with --shape"),
+        (["--shape", "FOLDER/x.shape", *PLAIN], 3, "x.shape: cannot be read"),
+        (["--shape", "FOLDER", *PLAIN], 3, "a.shape: record 'a': no file of reactivities"),
+        (["--shape", "INPUT", "--shape-method", "E", *PLAIN], 2, "unknown method 'E'"),
+        (["--duplex", "-f", "ct", *PLAIN], 2, "two strands and --format ct do not go together"),
+        (["--duplex", "--shape", "INPUT", *PLAIN], 2, "two strands and --shape do not"),
+        (["--eval", "-C", *PLAIN], 2, "--eval and --constraint do not go together"),
+        (["--eval", "-d", "mfe", *PLAIN], 2, "--eval and --decoder do not go together"),
+        (["--eval", *PLAIN], 3, "record 'a'"),
     ],
 )
 def test_options(cli, tmp_path: Path, options: list[str], code: int, message: str) -> None:
@@ -154,3 +169,26 @@ def test_damaged_models(cli, tmp_path: Path, damage: str) -> None:
     assert ran.code == 5
     assert str(folder) in ran.err
     assert ("is not whole" if damage == "truncated" else "is no folding model") in ran.err
+
+
+def test_reactivities_that_do_not_fit_name_their_line(cli, tmp_path: Path) -> None:
+    source, shape, output = (tmp_path / name for name in ("in.fa", "x.shape", "out.dbn"))
+    source.write_bytes(GOOD)
+    shape.write_text(">a\n1 0.5\n2 0.5\n>b\n13 0.5\n")
+    ran = cli("fold", source, "--shape", shape, "-o", output, *PLAIN)
+    assert ran.code == 3
+    assert f"{shape}:5: record 'b': position 13 of 12 nucleotides" in ran.err
+    assert not output.exists()
+    shape.write_text("1 0.5\n")
+    ran = cli("fold", source, "--shape", shape, "-o", output, *PLAIN)
+    assert ran.code == 2
+    assert "there are several" in ran.err
+    assert not output.exists()
+
+
+def test_two_strands_need_the_option(cli, tmp_path: Path) -> None:
+    source = tmp_path / "in.fa"
+    source.write_text(">x\nGGGG&CCCC\n")
+    ran = cli("fold", source, *PLAIN)
+    assert ran.code == 3
+    assert "--duplex" in ran.err

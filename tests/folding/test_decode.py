@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stemloop.folding import decode
-from stemloop.pairs import dot_bracket_to_pairs, is_nested, pairs_to_dot_bracket
+from stemloop.pairs import canonical, dot_bracket_to_pairs, is_nested, pairs_to_dot_bracket
 
 Pairs = frozenset[tuple[int, int]]
 
@@ -128,3 +128,49 @@ def test_a_certain_structure_is_returned() -> None:
         decode.gamma_centroid(probability, 1.0),
     ):
         np.testing.assert_array_equal(found, pairs)
+
+
+# Greedy ---------------------------------------------------------------------------------------
+
+
+def search_again_and_again(p: np.ndarray, threshold: float, allowed: np.ndarray) -> Pairs:
+    """The rule as it is told: a symmetric matrix, its first maximum, rows and columns cleared."""
+    left = np.triu(p, 1) + np.triu(p, 1).T
+    left[~(allowed | allowed.T) | (left <= threshold)] = 0.0
+    found = set()
+    while left.any():
+        i, j = (int(k) for k in np.unravel_index(np.argmax(left), left.shape))
+        left[[i, j]] = left[:, [i, j]] = 0.0
+        found.add((min(i, j), max(i, j)))
+    return frozenset(found)
+
+
+@settings(max_examples=80)
+@given(
+    st.integers(0, 14).flatmap(
+        lambda n: arrays(np.float32, (n, n), elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
+    ),
+    st.sampled_from([0.0, 0.25, 0.3, 0.5]),
+    st.randoms(use_true_random=False),
+)
+def test_greedy_equals_the_repeated_search(p: np.ndarray, threshold: float, random) -> None:
+    sequence = "".join(random.choice("ACGU") for _ in range(len(p)))
+    allowed = decode.allowed_pairs(sequence)
+    found = decode.greedy(p, threshold, allowed)
+    assert found.dtype == np.int32
+    assert found.tolist() == sorted(found.tolist())
+    assert as_set(found) == search_again_and_again(p, threshold, allowed)
+    anywhere = np.triu(np.ones(p.shape, bool), decode.MIN_DISTANCE)
+    assert as_set(decode.greedy(p, threshold)) == search_again_and_again(p, threshold, anywhere)
+
+
+def test_allowed_pairs_are_canonical_and_apart() -> None:
+    sequence = "GACUNIaguc-TGCAU"
+    places = np.argwhere(np.triu(np.ones((16, 16), bool), 1))
+    expected = {
+        (int(i), int(j))
+        for (i, j), good in zip(places, canonical(sequence, places), strict=True)
+        if good and j - i >= 4
+    }
+    assert as_set(np.argwhere(decode.allowed_pairs(sequence))) == expected
+    assert decode.allowed_pairs("").shape == (0, 0)

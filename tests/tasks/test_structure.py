@@ -15,7 +15,8 @@ from stemloop.errors import AlphabetError, FormatError, InputError, UsageError, 
 from stemloop.folding.crf import save_crf
 from stemloop.models.foldnet import FoldNet, FoldNetConfig
 from stemloop.records import SequenceRecord
-from stemloop.tasks.structure import Folder, FoldSettings, fold, fold_stream, read_jobs
+from stemloop.tasks.structure import Folder, FoldSettings, fold, fold_stream
+from stemloop.tasks.structure_jobs import read_jobs
 
 PLAIN = FoldSettings(model="turner2004")
 HAIRPIN = "GGGGAAAACCCC"
@@ -305,7 +306,7 @@ def test_one_constraint_for_one_sequence() -> None:
 def jobs(tmp_path: Path, text: str) -> list[tuple[str, str | None]]:
     path = tmp_path / "a.fa"
     path.write_text(text)
-    return [(r.sequence, constraint) for r, constraint in read_jobs(path, constraints=True)]
+    return [(job.record.sequence, job.constraint) for job in read_jobs(path, constraints=True)]
 
 
 def test_constraint_lines(tmp_path: Path) -> None:

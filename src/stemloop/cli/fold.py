@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
@@ -14,7 +15,7 @@ import typer
 from stemloop.errors import UsageError
 
 if TYPE_CHECKING:
-    from stemloop.records import Result
+    from stemloop.records import Result, Structure
 
 
 class Layout(StrEnum):
@@ -36,6 +37,16 @@ class DecoderName(StrEnum):
     mea = "mea"
     centroid = "centroid"
     mfe = "mfe"
+    greedy = "greedy"
+    matching = "matching"
+    hybrid = "hybrid"
+
+
+class Reagent(StrEnum):
+    """Probing reagents."""
+
+    shape = "shape"
+    dms = "dms"
 
 
 def sets_to_average(names: list[str] | None) -> tuple[str, ...] | None:
@@ -63,10 +74,23 @@ def fold(
         ),
     ] = "fold-crf",
     decoder: Annotated[
-        DecoderName, typer.Option("--decoder", "-d", help="From probabilities to one structure.")
-    ] = DecoderName.mea,
+        DecoderName | None,
+        typer.Option(
+            "--decoder",
+            "-d",
+            help="From probabilities to one structure: mea unless given (greedy for a model with "
+            "a pair head). greedy, matching and hybrid find pseudoknots.",
+        ),
+    ] = None,
     gamma: Annotated[
-        float | None, typer.Option(help="Weight of pairs: mea 1, centroid 1.5 unless given.")
+        float | None,
+        typer.Option(help="Weight of pairs: 1.5 for centroid and 1 for the others unless given."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Least probability; greedy: of a pair (0.4), hybrid: of a crossing helix (0.95)."
+        ),
     ] = None,
     average: Annotated[
         list[str] | None,
@@ -84,6 +108,42 @@ def fold(
             "--constraint", "-C", help="Each sequence is followed by a line of ( ) . x | < >."
         ),
     ] = False,
+    shape: Annotated[
+        Path | None,
+        typer.Option(
+            help="Reactivities: a file for one RNA, a file with >identifier lines, or a folder of "
+            "identifier.shape files."
+        ),
+    ] = None,
+    shape_method: Annotated[
+        str | None,
+        typer.Option(
+            help="deigan or zarringhalam, or with numbers as in Dm1.8b-0.6 and Zb0.89 (RNAfold)."
+        ),
+    ] = None,
+    reagent: Annotated[
+        Reagent | None, typer.Option(help="Of --shape; dms: A and C only are looked at.")
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples", "-n", min=0, help="Draw structures from the ensemble and write those."
+        ),
+    ] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of --samples, 0 unless given.")] = None,
+    duplex: Annotated[
+        bool,
+        typer.Option(
+            "--duplex", help="Records may be two strands, GGGG&CCCC: plain Turner energies."
+        ),
+    ] = False,
+    circular: Annotated[bool, typer.Option("--circular", help="The RNAs are circles.")] = False,
+    known: Annotated[
+        bool,
+        typer.Option(
+            "--eval", help="The input holds structures: their energies, no prediction (RNAeval)."
+        ),
+    ] = False,
     bpp: Annotated[
         Path | None, typer.Option(help="Pair probabilities >= 0.001 to a .tsv, .csv or .parquet.")
     ] = None,
@@ -94,23 +154,54 @@ def fold(
     """Predict secondary structures: id, sequence, structure and energy of each RNA."""
     import torch
 
-    from stemloop.alphabet import normalise
     from stemloop.cli.progress import counted
     from stemloop.errors import OutputError, OutputExistsError
+    from stemloop.folding.reactivity import ProbingOptions, ReactivityTable
     from stemloop.formats.stream import atomic_output
     from stemloop.formats.tables import write_table
     from stemloop.records import SequenceRecord
-    from stemloop.tasks.structure import FoldSettings, fold_stream, read_jobs
+    from stemloop.tasks.structure import FoldSettings, fold_stream
+    from stemloop.tasks.structure_jobs import Job, read_jobs, read_strands
 
     settings = FoldSettings(
         model=model,
-        decoder=decoder.value,
+        decoder=None if decoder is None else decoder.value,
         gamma=gamma,
         average=sets_to_average(average),  # type: ignore[arg-type]
         temperature=temperature,
         max_span=max_span,
         probabilities=bpp is not None,
+        threshold=threshold,
+        samples=samples,
+        seed=seed or 0,
+        circular=circular,
     )
+    two_strands = duplex or (sequence is not None and "&" in sequence)
+    _check(
+        (known, "--eval", sequence is not None, "--sequence"),
+        (known, "--eval", constraint, "--constraint"),
+        (known, "--eval", duplex, "--duplex"),
+        (known, "--eval", bool(samples), "--samples"),
+        (known, "--eval", decoder is not None, "--decoder"),
+        (known, "--eval", gamma is not None, "--gamma"),
+        (two_strands, "two strands", layout in (Layout.ct, Layout.bpseq), f"--format {layout}"),
+        (two_strands, "two strands", svg is not None, "--svg"),
+        (two_strands, "two strands", shape is not None, "--shape"),
+    )
+    for given, option, needed, other in (
+        (seed, "--seed", samples, "--samples"),
+        (shape_method, "--shape-method", shape, "--shape"),
+        (reagent, "--reagent", shape, "--shape"),
+    ):
+        if given is not None and not needed:
+            raise UsageError(f"{option} goes with {other}")
+    table = None
+    if shape is not None:
+        probing = ProbingOptions.parse(
+            shape_method or "deigan",
+            reagent.value if reagent else "shape",
+        )
+        table = ReactivityTable(shape, probing)
     # The network is tiny: more threads only wait for each other. Processes (-j) are what scales.
     torch.set_num_threads(1)
     if sequence is not None and (source != "-" or constraint):
@@ -125,10 +216,12 @@ def fold(
         except OSError as error:
             raise OutputError(f"{svg}: no folder for drawings: {error.strerror}") from error
     if sequence is not None:
-        record = SequenceRecord("sequence", normalise(sequence, record="sequence"))
-        work: Any = iter([(record, None)])
+        record = SequenceRecord("sequence", read_strands(sequence, record="sequence"))
+        work: Any = iter([Job(record, reactivity=table and table(record))])
     else:
-        work = read_jobs(source, constraints=constraint)
+        work = read_jobs(
+            source, constraints=constraint, duplexes=duplex, known=known, reactivities=table
+        )
     with atomic_output(output, force=force) as out:
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -147,26 +240,75 @@ def fold(
             deque(rows(), maxlen=0)
 
 
+def _check(*clashes: tuple[bool, str, bool, str]) -> None:
+    """Refuse options that exclude each other."""
+    for one, name, other, option in clashes:
+        if one and other:
+            raise UsageError(f"{name} and {option} do not go together")
+
+
 def _write(result: Result, layout: Layout, out: TextIO) -> None:
     from stemloop.formats.structure import format_structure
 
-    structure = result.structure
-    assert structure is not None
-    if layout is not Layout.jsonl:
-        out.write(format_structure(structure, layout.value))
+    if layout is Layout.jsonl:
+        out.write(json.dumps(_as_json(result)) + "\n")
         return
-    record = result.record
+    for structure in _sampled(result):
+        text = format_structure(structure, layout.value)
+        if "cut" in result.values:
+            header, *lines = text.splitlines(keepends=True)
+            text = header + "".join(_cut(line, result) for line in lines)
+        out.write(text)
+
+
+def _cut(text: str, result: Result) -> str:
+    """Put the sign between two strands into text that has a character a nucleotide."""
+    at = int(result.values.get("cut", 0))
+    return f"{text[:at]}&{text[at:]}" if at else text
+
+
+def _sampled(result: Result) -> Iterator[Structure]:
+    """The structures drawn, as records of their own; the predicted one where none were."""
+    from dataclasses import replace
+
+    from stemloop.records import Structure
+
+    assert result.structure is not None
+    if "samples" not in result.arrays:
+        yield result.structure
+        return
+    drawn = zip(result.arrays["samples"], result.arrays["sample_energy"], strict=True)
+    for number, (text, energy) in enumerate(drawn, 1):
+        title = f"{result.record.description} sample={number}".lstrip()
+        record = replace(result.record, description=title)
+        yield Structure.from_dot_bracket(record, str(text), float(energy))
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    structure, record, values = result.structure, result.record, result.values
+    assert structure is not None
     line = {
         "index": record.index,
         "id": record.id,
         "description": record.description,
-        "sequence": record.sequence,
-        "structure": structure.dot_bracket,
-        "energy": round(float(result.values["energy"]), 2),
-        "ensemble_energy": round(float(result.values["ensemble_energy"]), 2),
+        "sequence": _cut(record.sequence, result),
+        "structure": _cut(structure.dot_bracket, result),
+        "energy": _number(values["energy"]),
+        "ensemble_energy": _number(values["ensemble_energy"]),
         "confidence": [round(float(p), 4) for p in result.arrays["confidence"]],
+        "ensemble_defect": round(float(values["ensemble_defect"]), 4),
     }
-    out.write(json.dumps(line) + "\n")
+    if "binding_energy" in values:
+        line["binding_energy"] = _number(values["binding_energy"])
+    if "samples" in result.arrays:
+        drawn = zip(result.arrays["samples"], result.arrays["sample_energy"], strict=True)
+        line["samples"] = [{"structure": str(s), "energy": _number(e)} for s, e in drawn]
+    return line
+
+
+def _number(energy: Any) -> float | None:
+    """Energy with two decimals; JSON knows no infinity, and a pair head no energy."""
+    return round(float(energy), 2) if math.isfinite(energy) else None
 
 
 def _probabilities(result: Result) -> Iterator[dict[str, Any]]:

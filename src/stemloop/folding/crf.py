@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from stemloop.errors import WeightsError
 from stemloop.folding import layer, thermo
-from stemloop.folding.thermo import Ensemble, FloatArray, FoldOptions, ParameterSet
+from stemloop.folding.conditions import CUT, Ensemble, FloatArray, FoldOptions, ParameterSet
+from stemloop.folding.reactivity import Reactivity
 from stemloop.models.foldnet import FoldNet, FoldNetConfig, pair_features
 from stemloop.weights.tensors import read_tensors, write_tensors
 
@@ -39,17 +43,27 @@ class ThermodynamicCRF:
     def __init__(self, net: FoldNet | None = None, average: Sequence[ParameterSet] = ()) -> None:
         self.net = net.eval() if net is not None else None
         self.average = tuple(average)
+        self._last: tuple[str, FloatArray, float] | None = None
 
     def energies(self, sequence: str) -> tuple[FloatArray, float] | None:
         """Pair corrections (L, L) in kcal/mol with the base terms folded in, and their constant.
 
-        Returns None where there is no network: the nearest-neighbour model stands as it is.
+        Returns None where the nearest-neighbour model stands as it is: there is no network, or the
+        sequence is two strands. ViennaRNA 2.7 leaves out the corrections of pairs that close the
+        loop with the cut, and without those between the strands those within would be unfair.
         """
-        if self.net is None:
+        if self.net is None or CUT in sequence:
             return None
+        # A fold asks for the same energies up to three times (pairs, lowest energy, samples).
+        if self._last is None or self._last[0] != sequence:
+            self._last = (sequence, *self._network(self.net, sequence))
+        return self._last[1:]
+
+    @staticmethod
+    def _network(net: FoldNet, sequence: str) -> tuple[FloatArray, float]:
         features = pair_features(sequence)
         with torch.inference_mode():
-            u, v = self.net(features)
+            u, v = net(features)
             bonus = u - v[features.i] - v[features.j]
         return layer.dense(bonus, features.i, features.j, len(sequence)), float(v.sum())
 
@@ -58,45 +72,93 @@ class ThermodynamicCRF:
         sequence: str,
         options: FoldOptions = FoldOptions(),
         constraint: str | None = None,
+        reactivity: Reactivity | None = None,
     ) -> Ensemble:
-        """Pair probabilities and ensemble free energy of one RNA.
+        """Pair probabilities and ensemble free energy of one RNA, or of two strands.
 
         Parameters
         ----------
         sequence : str
-            RNA of L nucleotides.
+            RNA of L nucleotides, or two strands of L together with ``&`` between.
         options : FoldOptions
             Temperature, parameter set of the corrected model, longest span.
         constraint : str, optional
             Hard constraint in dot-bracket notation.
+        reactivity : Reactivity, optional
+            Chemical probing.
         """
-        corrected = self.energies(sequence)
-        if corrected is None:
-            first = thermo.fold_ensemble(sequence, options=options, constraint=constraint)
-        else:
-            bonus, constant = corrected
-            first = thermo.fold_ensemble(sequence, bonus, options=options, constraint=constraint)
-            first = Ensemble(first.pair_probability, first.free_energy + constant)
+        bonus, constant = self.energies(sequence) or (None, 0.0)
+        first = thermo.fold_ensemble(
+            sequence, bonus, options=options, constraint=constraint, reactivity=reactivity
+        )
+        first = replace(first, free_energy=first.free_energy + constant)
         if not self.average:
             return first
         total = first.pair_probability.copy()
         for name in self.average:
-            other = FoldOptions(options.temperature, name, options.max_span)
             total += thermo.fold_ensemble(
-                sequence, options=other, constraint=constraint
+                sequence,
+                options=replace(options, parameters=name),
+                constraint=constraint,
+                reactivity=reactivity,
             ).pair_probability
-        return Ensemble(total / (1 + len(self.average)), first.free_energy)
+        return replace(first, pair_probability=total / (1 + len(self.average)))
 
     def minimum(
         self,
         sequence: str,
         options: FoldOptions = FoldOptions(),
         constraint: str | None = None,
+        reactivity: Reactivity | None = None,
     ) -> str:
         """Dot-bracket of the structure of lowest corrected energy."""
-        corrected = self.energies(sequence)
-        bonus = None if corrected is None else corrected[0]
-        return thermo.minimum_free_energy(thermo.compound(sequence, bonus, options, constraint))[0]
+        bonus, _ = self.energies(sequence) or (None, 0.0)
+        fc = thermo.compound(sequence, bonus, options, constraint, reactivity)
+        return thermo.minimum_free_energy(fc)[0]
+
+    def sample(
+        self,
+        sequence: str,
+        number: int,
+        seed: int = 0,
+        options: FoldOptions = FoldOptions(),
+        constraint: str | None = None,
+        reactivity: Reactivity | None = None,
+    ) -> list[str]:
+        """Draw structures whose pairs have the probabilities of `ensemble`.
+
+        Of an average over parameter sets each structure comes from one set, drawn at random.
+
+        Parameters
+        ----------
+        sequence : str
+            RNA of L nucleotides, linear and in one strand.
+        number : int
+            Structures to draw.
+        seed : int
+            The same seed gives the same structures; others of other sequences.
+        options, constraint, reactivity
+            See `ensemble`.
+
+        Returns
+        -------
+        list of str
+            Dot-brackets in random order.
+        """
+        bonus, _ = self.energies(sequence) or (None, 0.0)
+        models = [(bonus, options)]
+        models += [(None, replace(options, parameters=name)) for name in self.average]
+        rng = np.random.default_rng([seed, zlib.crc32(sequence.encode())])
+        shares = rng.multinomial(number, [1.0 / len(models)] * len(models)).tolist()
+        drawn: list[str] = []
+        for share, (energies, conditions) in zip(shares, models, strict=True):
+            if not share:
+                continue
+            fc = thermo.compound(
+                sequence, energies, conditions, constraint, reactivity, samples=True
+            )
+            drawn += thermo.sample(fc, len(sequence), share, int(rng.integers(2**32)))
+        return [drawn[k] for k in rng.permutation(number)]
 
 
 def save_crf(
@@ -114,9 +176,7 @@ def save_crf(
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load_crf(
-    folder: str | Path, average: Sequence[ParameterSet] | None = None
-) -> ThermodynamicCRF:
+def load_crf(folder: str | Path, average: Sequence[ParameterSet] | None = None) -> ThermodynamicCRF:
     """Read a folder that `save_crf` wrote.
 
     Parameters

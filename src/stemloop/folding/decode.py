@@ -1,8 +1,8 @@
-"""From pair probabilities to one structure: nested dynamic programs, vectorised with numpy.
+"""From pair probabilities to one structure.
 
-Both decoders maximise a sum of pair scores w_ij over nested structures with hairpins of at least
-three bases. A pair with w_ij <= 0 never helps, so only the few positive ones are visited:
-time O(L * candidates), memory O(L^2).
+The nested decoders maximise a sum of pair scores w_ij over nested structures with hairpins of at
+least three bases. A pair with w_ij <= 0 never helps, so only the few positive ones are visited:
+time O(L * candidates), memory O(L^2). `greedy` and `stemloop.folding.matching` let pairs cross.
 """
 
 from __future__ import annotations
@@ -13,7 +13,67 @@ import numpy.typing as npt
 from stemloop.pairs import MIN_DISTANCE
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 PairArray = npt.NDArray[np.int32]
+
+
+def allowed_pairs(sequence: str) -> BoolArray:
+    """Mask of the AU, GC and GU pairs with three bases or more between, upper triangle, (L, L).
+
+    Examples
+    --------
+    >>> np.argwhere(allowed_pairs("GGAAACN")).tolist()
+    [[0, 5], [1, 5]]
+    """
+    text = sequence.upper().replace("T", "U")
+    a, c, g, u = (np.array([letter == base for letter in text], np.bool_) for base in "ACGU")
+    either = (g[:, None] & (c | u)) | (a[:, None] & u)
+    return np.triu(either | either.T, MIN_DISTANCE)
+
+
+def greedy(
+    probability: npt.NDArray[np.floating],
+    threshold: float = 0.5,
+    allowed: BoolArray | None = None,
+) -> PairArray:
+    """Take the most probable pair that is left, again and again; pairs may cross.
+
+    The rule of RiNALMo's head: candidates are allowed and of a probability above (not at) the
+    threshold; the largest is kept and the others of both its bases are dropped. Of equals the first
+    one counts, by i and then by j. Structures have pseudoknots but no base in two pairs.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray, shape (L, L)
+        Pair probabilities; only the upper triangle is read.
+    threshold : float
+        Pairs must be more probable.
+    allowed : numpy.ndarray of bool, shape (L, L), optional
+        Pairs that may form (see `allowed_pairs`); every pair at least 4 apart unless given.
+
+    Returns
+    -------
+    numpy.ndarray of int32, shape (n, 2)
+        0-based pairs, sorted.
+
+    Examples
+    --------
+    >>> p = np.zeros((12, 12)); p[0, 8], p[0, 7], p[4, 11], p[1, 9] = 0.9, 0.8, 0.7, 0.5
+    >>> greedy(p).tolist()
+    [[0, 8], [4, 11]]
+    """
+    if allowed is None:
+        allowed = np.triu(np.ones(probability.shape, np.bool_), MIN_DISTANCE)
+    i, j = np.nonzero(np.triu((probability > threshold) & allowed, 1))
+    # One stable sort stands for the repeated search: what a kept pair drops never comes back.
+    order = np.argsort(-probability[i, j], kind="stable")
+    free = np.ones(len(probability), np.bool_)
+    pairs: list[tuple[int, int]] = []
+    for left, right in zip(i[order].tolist(), j[order].tolist(), strict=True):
+        if free[left] and free[right]:
+            free[left] = free[right] = False
+            pairs.append((left, right))
+    return np.array(sorted(pairs), dtype=np.int32).reshape(-1, 2)
 
 
 def best_nested(weight: FloatArray) -> PairArray:

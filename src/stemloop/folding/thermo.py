@@ -17,20 +17,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import RNA
 
 from stemloop.errors import InputError, UsageError
-
-FloatArray = npt.NDArray[np.float64]
-ParameterSet = Literal[
-    "turner2004", "turner1999", "turner1999-measured", "andronescu2007", "langdon2018"
-]
+from stemloop.folding.conditions import CUT, Ensemble, FloatArray, FoldOptions, ParameterSet
+from stemloop.folding.reactivity import Reactivity
 
 #: Soft constraints live on this grid, kcal/mol.
 GRID = 0.01
@@ -53,50 +49,6 @@ _LOADERS = {
     "langdon2018": RNA.params_load_RNA_Langdon2018,
 }
 _loaded: str = "turner2004"
-
-
-@dataclass(frozen=True, slots=True)
-class FoldOptions:
-    """Conditions under which an RNA folds.
-
-    Parameters
-    ----------
-    temperature : float
-        Degrees Celsius.
-    parameters : str
-        Nearest-neighbour set: ``turner2004``, ``turner1999``, ``turner1999-measured`` (the
-        latter with the multiloops and special hairpins of Turner 2004, which were measured and
-        not chosen to reproduce known structures), ``andronescu2007`` or ``langdon2018`` (both
-        fitted to databases of known structures).
-    max_span : int
-        Largest distance j - i + 1 of a pair; 0 for no limit.
-    """
-
-    temperature: float = 37.0
-    parameters: ParameterSet = "turner2004"
-    max_span: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ensemble:
-    """Boltzmann ensemble of one RNA.
-
-    Parameters
-    ----------
-    pair_probability : numpy.ndarray of float64, shape (L, L)
-        Upper triangle; the rest is zero.
-    free_energy : float
-        Ensemble free energy, kcal/mol, soft constraints included.
-    """
-
-    pair_probability: FloatArray
-    free_energy: float
-
-    @property
-    def unpaired_probability(self) -> FloatArray:
-        """Probability of each base to be unpaired, shape (L,)."""
-        p = self.pair_probability
-        return 1.0 - p.sum(0) - p.sum(1)
 
 
 def k_t(temperature: float = 37.0) -> float:
@@ -139,6 +91,7 @@ def _details(options: FoldOptions) -> Any:
     details.temperature = options.temperature
     if options.max_span:
         details.max_bp_span = options.max_span
+    details.circ = int(options.circular)
     return details
 
 
@@ -155,31 +108,58 @@ def compound(
     bonus: FloatArray | None = None,
     options: FoldOptions = FoldOptions(),
     constraint: str | None = None,
+    reactivity: Reactivity | None = None,
+    *,
+    samples: bool = False,
 ) -> Any:
     """Make a ViennaRNA fold compound with soft constraints.
 
     Parameters
     ----------
     sequence : str
-        RNA of L nucleotides.
+        RNA of L nucleotides, or two strands of L together with ``&`` between.
     bonus : numpy.ndarray, shape (L, L), optional
-        kcal/mol added for each pair, upper triangle (see `pair_bonus`).
+        kcal/mol added for each pair, upper triangle (see `pair_bonus`). Of two strands: only for
+        pairs within one, ViennaRNA 2.7 does not add all of those between them.
     options : FoldOptions
         Conditions.
     constraint : str, optional
-        Hard constraint in ViennaRNA's dot-bracket notation (``( ) . x | < >``).
+        Hard constraint of L characters in ViennaRNA's dot-bracket notation (``( ) . x | < >``).
+    reactivity : Reactivity, optional
+        Chemical probing.
+    samples : bool
+        Prepare for `sample`.
     """
     use_parameters(options.parameters)
-    fc = RNA.fold_compound(sequence, _details(options))
+    details = _details(options)
+    details.uniq_ML = int(samples)
+    fc = RNA.fold_compound(sequence, details)
     if constraint is not None:
-        add_constraint(fc, sequence, constraint)
+        add_constraint(fc, sequence.replace(CUT, ""), constraint)
     if bonus is not None:
-        size = len(sequence) + 1
+        size = len(bonus) + 1
         padded = np.zeros((size, size))
         padded[1:, 1:] = bonus
         fc.sc_init()
         fc.sc_set_bp(padded.tolist())
+    if reactivity is not None:
+        # After the pair terms: setting those would clear the ones of probing.
+        add_reactivity(fc, sequence, reactivity)
     return fc
+
+
+def add_reactivity(fc: Any, sequence: str, reactivity: Reactivity) -> None:
+    """Add the pseudo-energies of chemical probing to a compound's soft constraints."""
+    values = reactivity.informative(sequence)
+    # ViennaRNA counts from 1 and takes negative values as not known.
+    listed = [-999.0, *np.where(np.isnan(values), -999.0, values).tolist()]
+    options = reactivity.options
+    if options.method == "deigan":
+        fc.sc_add_SHAPE_deigan(listed, options.slope, options.intercept)
+    else:
+        default = RNA.PROBING_METHOD_ZARRINGHALAM2012_DEFAULT_probability
+        conversion = RNA.PROBING_METHOD_ZARRINGHALAM2012_DEFAULT_conversion
+        fc.sc_add_SHAPE_zarringhalam(listed, options.beta, default, conversion)
 
 
 def add_constraint(fc: Any, sequence: str, constraint: str) -> None:
@@ -225,14 +205,49 @@ def partition(fc: Any, length: int) -> Ensemble:
         The sums leave the range of double precision whatever their scale.
     """
     fc.exp_params_rescale(_ENERGY_PER_NT * length)
-    energy = fc.pf()[1]
-    if not _in_range(energy):
+    energies = _sum_up(fc)
+    if not all(map(_in_range, energies)):
         # The guess of the scale was too far off (long or very stable RNA): pay for the real one.
         fc.exp_params_rescale(fc.mfe()[1])
-        energy = fc.pf()[1]
-    if not _in_range(energy):
+        energies = _sum_up(fc)
+    if not all(map(_in_range, energies)):
         raise InputError(f"the partition function of {length} nucleotides is out of range")
-    return Ensemble(np.array(fc.bpp())[1:, 1:], float(energy))
+    probability = np.array(fc.bpp())[1:, 1:]
+    if len(energies) == 1:
+        return Ensemble(probability, energies[0])
+    first, second, bound, together = energies
+    return Ensemble(probability, together, bound - first - second)
+
+
+def _sum_up(fc: Any) -> list[float]:
+    """Run the partition function; free energies of an RNA, or of A, B, A bound to B, and all."""
+    return [float(energy) for energy in (fc.pf_dimer() if fc.strands > 1 else fc.pf())[1:]]
+
+
+def sample(fc: Any, length: int, number: int, seed: int) -> list[str]:
+    """Draw structures from the Boltzmann ensemble, in dot-bracket notation.
+
+    Parameters
+    ----------
+    fc : ViennaRNA fold compound
+        Of one linear strand, made by ``compound(..., samples=True)``: ViennaRNA 2.7 draws from
+        other distributions than the ensemble for circular RNAs and for two strands.
+    length : int
+        Nucleotides.
+    number : int
+        Structures to draw.
+    seed : int
+        The same seed gives the same structures (32 bits).
+
+    Examples
+    --------
+    >>> fc = compound("GGGGAAAACCCC", samples=True)
+    >>> sample(fc, 12, 2, seed=1) == sample(fc, 12, 2, seed=1)
+    True
+    """
+    partition(fc, length)
+    RNA.init_rand(seed)
+    return [str(structure) for structure in fc.pbacktrack(number)]
 
 
 def fold_ensemble(
@@ -241,13 +256,14 @@ def fold_ensemble(
     unpaired: FloatArray | None = None,
     options: FoldOptions = FoldOptions(),
     constraint: str | None = None,
+    reactivity: Reactivity | None = None,
 ) -> Ensemble:
     """Pair probabilities under nearest-neighbour energies plus u and v.
 
     Parameters
     ----------
     sequence : str
-        RNA of L nucleotides.
+        RNA of L nucleotides, or two strands (see `compound`).
     bonus : numpy.ndarray, shape (L, L), optional
         u, kcal/mol, upper triangle.
     unpaired : numpy.ndarray, shape (L,), optional
@@ -256,6 +272,8 @@ def fold_ensemble(
         Conditions.
     constraint : str, optional
         Hard constraint, see `compound`.
+    reactivity : Reactivity, optional
+        Chemical probing.
 
     Returns
     -------
@@ -268,11 +286,11 @@ def fold_ensemble(
     >>> bool(e.pair_probability[1, 10] > 0.8)
     True
     """
-    fc = compound(sequence, pair_bonus(bonus, unpaired), options, constraint)
+    fc = compound(sequence, pair_bonus(bonus, unpaired), options, constraint, reactivity)
     ensemble = partition(fc, len(sequence))
     if unpaired is None:
         return ensemble
-    return Ensemble(ensemble.pair_probability, ensemble.free_energy + float(unpaired.sum()))
+    return replace(ensemble, free_energy=ensemble.free_energy + float(unpaired.sum()))
 
 
 def probability_vjp(
@@ -332,12 +350,36 @@ def minimum_free_energy(fc: Any) -> tuple[str, float]:
     return str(structure), float(energy)
 
 
+def structure_energies(
+    sequence: str, dot_brackets: Sequence[str], options: FoldOptions = FoldOptions()
+) -> list[float]:
+    """Nearest-neighbour energies of nested structures, kcal/mol (no soft constraints).
+
+    Parameters
+    ----------
+    sequence : str
+        RNA of L nucleotides, or two strands (see `compound`).
+    dot_brackets : sequence of str
+        L characters each; pairs in other brackets than round ones do not count.
+    options : FoldOptions
+        Conditions.
+
+    Returns
+    -------
+    list of float
+        Infinite where the model forbids the structure (a hairpin of fewer than three bases).
+    """
+    use_parameters(options.parameters)
+    fc = RNA.fold_compound(sequence, _details(options))
+    energies = [float(fc.eval_structure(text)) for text in dot_brackets]
+    return [energy if _in_range(energy) else math.inf for energy in energies]
+
+
 def structure_energy(
     sequence: str, dot_bracket: str, options: FoldOptions = FoldOptions()
 ) -> float:
-    """Nearest-neighbour energy of a nested structure, kcal/mol (no soft constraints)."""
-    use_parameters(options.parameters)
-    return float(RNA.fold_compound(sequence, _details(options)).eval_structure(dot_bracket))
+    """Nearest-neighbour energy of one structure, see `structure_energies`."""
+    return structure_energies(sequence, [dot_bracket], options)[0]
 
 
 def layout(dot_bracket: str) -> FloatArray:

@@ -2,108 +2,35 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from stemloop.alphabet import normalise
 from stemloop.errors import InputError, UsageError
-from stemloop.folding import decode, thermo
+from stemloop.folding import thermo
+from stemloop.folding.conditions import CUT, Ensemble, ParameterSet
 from stemloop.folding.crf import ThermodynamicCRF, load_crf
-from stemloop.folding.thermo import Ensemble, FoldOptions, ParameterSet
+from stemloop.folding.decoders import Name, fold_and_decode
+from stemloop.folding.reactivity import Reactivity
 from stemloop.formats.fasta import read_sequences
-from stemloop.pairs import dot_bracket_to_pairs
 from stemloop.records import Result, SequenceRecord, Structure
+from stemloop.tasks.structure_jobs import Job, read_strands
+from stemloop.tasks.structure_settings import DEFAULT_MODEL, PLAIN_MODELS, FoldSettings
 from stemloop.weights.locate import bundled
 
-Decoder = Literal["mea", "centroid", "mfe"]
+if TYPE_CHECKING:
+    from stemloop.folding.pair_head import PairHeadModel
 
-#: The model that ships with the package.
-DEFAULT_MODEL = "fold-crf"
-#: Models that need no weights.
-PLAIN_MODELS: tuple[ParameterSet, ...] = get_args(ParameterSet)
-
-_CONSTRAINT = re.compile(r"([A-Za-z~-]*?)([().|<>x]*)")
-
-
-class PairModel(Protocol):
-    """What the decoders need of a predictor: pair probabilities of one RNA.
-
-    Every folding model is one of these, whatever it is inside.
-    """
-
-    def ensemble(
-        self, sequence: str, options: FoldOptions = ..., constraint: str | None = None
-    ) -> Ensemble:
-        """Pair probabilities and ensemble free energy."""
-        ...
-
-    def minimum(
-        self, sequence: str, options: FoldOptions = ..., constraint: str | None = None
-    ) -> str:
-        """Dot-bracket of the best single structure."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FoldSettings:
-    """How to fold.
-
-    Parameters
-    ----------
-    model : str
-        ``fold-crf`` (ships with the package), a model folder, or a plain nearest-neighbour set:
-        ``turner2004`` (what RNAfold does), ``turner1999``, ``turner1999-measured``,
-        ``andronescu2007``, ``langdon2018`` (see `stemloop.folding.thermo.FoldOptions`).
-    decoder : {"mea", "centroid", "mfe"}
-        Maximum expected accuracy, gamma-centroid, or minimum (corrected) free energy.
-    gamma : float, optional
-        Of the decoder: 1 for ``mea`` and 1.5 for ``centroid`` unless given.
-    average : tuple of str, optional
-        Parameter sets whose pair probabilities are averaged in; those that the model was made
-        for unless given (none for plain sets), ``()`` for none. ``andronescu2007`` and
-        ``langdon2018`` were fitted to databases of known structures, so scores on those databases
-        do not measure how they do on unseen families.
-    temperature : float
-        Degrees Celsius.
-    max_span : int
-        Largest j - i + 1 of a pair, 0 for no limit.
-    probabilities : bool
-        Put the pair probabilities, shape (L, L), into the results.
-    """
-
-    model: str = DEFAULT_MODEL
-    decoder: Decoder = "mea"
-    gamma: float | None = None
-    average: tuple[ParameterSet, ...] | None = None
-    temperature: float = 37.0
-    max_span: int = 0
-    probabilities: bool = False
-
-    def __post_init__(self) -> None:
-        if self.decoder not in ("mea", "centroid", "mfe"):
-            raise UsageError(f"unknown decoder {self.decoder!r}; known: mea, centroid, mfe")
-        if self.gamma is not None and not 0.0 < self.gamma < float("inf"):
-            raise UsageError(f"gamma must be positive and finite, not {self.gamma}")
-        if self.decoder == "mfe" and (self.average or self.gamma is not None):
-            raise UsageError("the mfe decoder knows no gamma and averages no parameter sets")
-        for name in self.average or ():
-            if name not in PLAIN_MODELS:
-                raise UsageError(
-                    f"unknown parameter set {name!r}; known: {', '.join(PLAIN_MODELS)}"
-                )
-        if not -100.0 <= self.temperature <= 150.0:
-            raise UsageError(f"a temperature of {self.temperature} degrees Celsius makes no sense")
-        if self.max_span < 0:
-            raise UsageError("the longest span cannot be negative")
+PairArray = npt.NDArray[np.int32]
 
 
 class Folder:
@@ -114,6 +41,13 @@ class Folder:
     settings : FoldSettings
         How to fold.
 
+    Raises
+    ------
+    WeightsError
+        There is no such model.
+    UsageError
+        The model cannot do what is asked.
+
     Examples
     --------
     >>> folder = Folder(FoldSettings(model="turner2004"))
@@ -123,89 +57,184 @@ class Folder:
 
     def __init__(self, settings: FoldSettings = FoldSettings()) -> None:
         self.settings = settings
-        parameters: ParameterSet = "turner2004"
-        if settings.model in PLAIN_MODELS:
-            parameters = settings.model  # type: ignore[assignment]
-            self.model: PairModel = ThermodynamicCRF(None, settings.average or ())
-        else:
-            path = Path(settings.model)
-            if not path.is_dir():
-                path = bundled(settings.model)
-            # One structure of lowest energy belongs to one set of energies.
-            average = () if settings.decoder == "mfe" else settings.average
-            self.model = load_crf(path, average)
-        self.options = FoldOptions(settings.temperature, parameters, settings.max_span)
+        self.options = settings.options()
+        self.model = _load(settings)
+        if isinstance(self.model, ThermodynamicCRF):
+            self.decoder = settings.rule("mea")
+            return
+        _check_pair_head(settings)
+        self.decoder = settings.rule("greedy")
+        if self.decoder.name == "greedy" and self.decoder.threshold is None:
+            self.decoder = replace(self.decoder, threshold=self.model.threshold)
 
-    def __call__(self, record: SequenceRecord, constraint: str | None = None) -> Result:
+    def __call__(
+        self,
+        record: SequenceRecord,
+        constraint: str | None = None,
+        reactivity: Reactivity | None = None,
+    ) -> Result:
         """Fold one RNA.
 
         Parameters
         ----------
         record : SequenceRecord
-            The RNA, L nucleotides.
+            The RNA, L nucleotides; or two strands of L together with ``&`` between them.
         constraint : str, optional
             Hard constraint of L characters in ViennaRNA's notation: ``(`` and ``)`` pairs that must
             form, ``|`` paired, ``<`` paired with a base downstream, ``>`` with one upstream, ``x``
-            unpaired, ``.`` free.
+            unpaired, ``.`` free. Of two strands with or without the ``&``.
+        reactivity : Reactivity, optional
+            Chemical probing.
 
         Returns
         -------
         Result
             ``structure`` with its nearest-neighbour energy; ``values``: ``energy`` and
-            ``ensemble_energy`` (kcal/mol); ``arrays``: ``confidence`` (L,), the probability of the
-            state each base is drawn in, and ``pair_probability`` (L, L) where asked for.
+            ``ensemble_energy`` (kcal/mol), ``ensemble_defect`` (expected share of bases in another
+            state than drawn), of two strands ``cut`` (nucleotides of the first) and
+            ``binding_energy``; ``arrays``: ``confidence`` (L,), the probability of the state each
+            base is drawn in, ``pair_probability`` (L, L) where asked for, and where asked for
+            ``samples``, dot-brackets (N,), with ``sample_energy`` (N,). The record of two strands
+            holds their nucleotides one after the other.
 
         Raises
         ------
         InputError
-            The sequence is empty, or the constraint does not fit.
+            The sequence is empty, or the constraint or the reactivities do not fit.
+        UsageError
+            Two strands with settings that are for one.
         """
         sequence, settings = record.sequence, self.settings
-        if not sequence:
-            raise InputError("no nucleotides", record=record.id)
+        self._check(record, reactivity)
+        if constraint is not None and CUT in sequence:
+            constraint = constraint.replace(CUT, "")
         try:
-            ensemble = self.model.ensemble(sequence, self.options, constraint)
-            if settings.decoder == "mfe":
-                text = self.model.minimum(sequence, self.options, constraint)
-                pairs = dot_bracket_to_pairs(text)
-            elif settings.decoder == "mea":
-                pairs = decode.maximum_expected_accuracy(
-                    ensemble.pair_probability, settings.gamma or 1.0
+            pairs, ensemble = fold_and_decode(
+                self.model, sequence, self.decoder, self.options, constraint, reactivity
+            )
+            samples = None
+            if settings.samples:
+                samples = self.model.sample(  # type: ignore[union-attr]
+                    sequence,
+                    settings.samples,
+                    settings.seed,
+                    self.options,
+                    constraint,
+                    reactivity,
                 )
-            else:
-                pairs = decode.gamma_centroid(ensemble.pair_probability, settings.gamma or 1.5)
         except InputError as error:
             if error.record is None:
                 error.record = record.id
             raise
-        bare = Structure(record, pairs)
-        energy = thermo.structure_energy(sequence, bare.dot_bracket, self.options)
+        return self._result(record, pairs, ensemble, samples)
+
+    def evaluate(self, structure: Structure, reactivity: Reactivity | None = None) -> Result:
+        """Energy and confidence of a given structure instead of a predicted one.
+
+        Pairs that cross do not enter the energy: it is that of the round brackets.
+
+        Returns
+        -------
+        Result
+            As of a fold. The energy is infinite where the model forbids the structure, and the
+            structure then has none.
+        """
+        record = structure.record
+        self._check(record, reactivity)
+        more = {} if reactivity is None else {"reactivity": reactivity}
+        ensemble = self.model.ensemble(record.sequence, self.options, **more)
+        return self._result(record, structure.pairs, ensemble, None)
+
+    def _check(self, record: SequenceRecord, reactivity: Reactivity | None) -> None:
+        strands = record.sequence.split(CUT)
+        if not all(strands):
+            raise InputError("no nucleotides", record=record.id)
+        if len(strands) > 2:
+            raise InputError(f"{len(strands)} strands", record=record.id, expected="one or two")
+        if not isinstance(self.model, ThermodynamicCRF):
+            if len(strands) > 1 or reactivity is not None:
+                raise UsageError("a pair head folds one strand, without reactivities")
+        elif len(strands) > 1:
+            settings = self.settings
+            for given, what in (
+                (settings.samples, "samples"),
+                (settings.circular, "circle"),
+                (settings.max_span, "longest span"),
+                (reactivity is not None, "reactivities"),
+            ):
+                if given:
+                    raise UsageError(f"record {record.id!r} has two strands: no {what}")
+
+    def _result(
+        self,
+        record: SequenceRecord,
+        pairs: PairArray,
+        ensemble: Ensemble,
+        samples: Sequence[str] | None,
+    ) -> Result:
+        sequence = record.sequence
+        values: dict[str, str | int | float] = {}
+        if CUT in sequence:
+            values["cut"] = sequence.index(CUT)
+            record = replace(record, sequence=sequence.replace(CUT, ""), quality=None)
+        texts = [Structure(record, pairs).dot_bracket, *(samples or ())]
+        energy, *sampled = thermo.structure_energies(sequence, texts, self.options)
         confidence = ensemble.unpaired_probability
         i, j = pairs[:, 0], pairs[:, 1]
         confidence[i] = confidence[j] = ensemble.pair_probability[i, j]
-        arrays: dict[str, np.ndarray] = {"confidence": confidence.clip(0.0, 1.0)}
-        if settings.probabilities:
+        confidence = confidence.clip(0.0, 1.0)
+        values |= {
+            "energy": energy,
+            "ensemble_energy": ensemble.free_energy,
+            "ensemble_defect": float(1.0 - confidence.mean()),
+        }
+        if ensemble.binding_energy is not None:
+            values["binding_energy"] = ensemble.binding_energy
+        arrays: dict[str, np.ndarray] = {"confidence": confidence}
+        if self.settings.probabilities:
             arrays["pair_probability"] = ensemble.pair_probability
-        return Result(
-            record,
-            {"energy": energy, "ensemble_energy": ensemble.free_energy},
-            arrays,
-            Structure(record, pairs, energy),
-        )
+        if samples is not None:
+            arrays |= {"samples": np.array(samples), "sample_energy": np.array(sampled)}
+        known = energy if math.isfinite(energy) else None
+        return Result(record, values, arrays, Structure(record, pairs, known))
 
 
-Job = tuple[SequenceRecord, str | None]
+def _load(settings: FoldSettings) -> ThermodynamicCRF | PairHeadModel:
+    if settings.model in PLAIN_MODELS:
+        return ThermodynamicCRF(None, settings.average or ())
+    path = Path(settings.model)
+    if not path.is_dir():
+        path = bundled(settings.model)
+    if settings.model != DEFAULT_MODEL:
+        # Encoders take a while to import: the model that ships does not wait for them.
+        from stemloop.folding.pair_head import is_encoder, load_pair_head
+
+        if is_encoder(path):
+            return load_pair_head(path)
+    # The structure of lowest energy belongs to one set of energies.
+    return load_crf(path, () if settings.decoder == "mfe" else settings.average)
+
+
+def _check_pair_head(settings: FoldSettings) -> None:
+    for given, what in (
+        (settings.decoder in ("mfe", "hybrid"), f"no energies for the {settings.decoder} decoder"),
+        (settings.average, "no parameter sets to average"),
+        (settings.samples, "no ensemble to sample"),
+        (settings.circular, "no circular RNAs"),
+    ):
+        if given:
+            raise UsageError(f"{settings.model} is a pair head: it has {what}")
 
 
 def fold_stream(
-    jobs: Iterable[Job], settings: FoldSettings = FoldSettings(), *, processes: int = 1
+    jobs: Iterable[tuple[Any, ...]], settings: FoldSettings = FoldSettings(), *, processes: int = 1
 ) -> Iterator[Result]:
     """Fold RNAs as they come, in their order, with bounded memory.
 
     Parameters
     ----------
-    jobs : iterable of (SequenceRecord, str or None)
-        RNAs with their constraints.
+    jobs : iterable of Job, or of tuples of its first elements
+        RNAs with their constraints and reactivities; those with a known structure are evaluated.
     settings : FoldSettings
         How to fold.
     processes : int
@@ -214,15 +243,15 @@ def fold_stream(
     # Made here in any case: an unusable model is a clear error in this process, not in a worker.
     folder = Folder(settings)
     if processes <= 1:
-        for record, constraint in jobs:
-            yield folder(record, constraint)
+        for job in jobs:
+            yield _work(folder, Job(*job))
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(processes, context, _start_worker, (settings,)) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
-            for record, constraint in jobs:
-                waiting.append(pool.submit(_fold_in_worker, record, constraint))
+            for job in jobs:
+                waiting.append(pool.submit(_work_here, Job(*job)))
                 if len(waiting) >= 8 * processes:
                     yield waiting.popleft().result()
             while waiting:
@@ -230,6 +259,12 @@ def fold_stream(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _work(folder: Folder, job: Job) -> Result:
+    if job.known is not None:
+        return folder.evaluate(job.known, job.reactivity)
+    return folder(job.record, job.constraint, job.reactivity)
 
 
 _worker: Folder | None = None
@@ -241,36 +276,9 @@ def _start_worker(settings: FoldSettings) -> None:
     _worker = Folder(settings)
 
 
-def _fold_in_worker(record: SequenceRecord, constraint: str | None) -> Result:
+def _work_here(job: Job) -> Result:
     assert _worker is not None
-    return _worker(record, constraint)
-
-
-def read_jobs(source: str | Path, *, constraints: bool = False) -> Iterator[Job]:
-    """Read RNAs, and with ``constraints`` the constraint line under each sequence.
-
-    Raises
-    ------
-    FormatError, AlphabetError
-        The input is no FASTA or FASTQ, or holds something else than nucleotides.
-    InputError
-        A record has no constraint of its sequence's length.
-    """
-    for record in read_sequences(source, alphabet_check=not constraints):
-        if not constraints:
-            yield record, None
-            continue
-        match = _CONSTRAINT.fullmatch(record.sequence)
-        letters, constraint = match.groups() if match else (record.sequence, "")
-        sequence = normalise(letters, record=record.id, path=str(source))
-        if len(constraint) != len(sequence):
-            raise InputError(
-                f"constraint of {len(constraint)} characters for {len(sequence)} nucleotides",
-                path=str(source),
-                record=record.id,
-                expected="a line of ( ) . x | < > under the sequence",
-            )
-        yield SequenceRecord(record.id, sequence, record.description, record.index), constraint
+    return _work(_worker, job)
 
 
 def fold(
@@ -279,25 +287,35 @@ def fold(
     constraint: str | None = None,
     processes: int = 1,
     model: str = DEFAULT_MODEL,
-    decoder: Decoder = "mea",
+    decoder: Name | None = None,
     gamma: float | None = None,
     average: Sequence[ParameterSet] = (),
     temperature: float = 37.0,
     max_span: int = 0,
     probabilities: bool = False,
+    threshold: float | None = None,
+    samples: int = 0,
+    seed: int = 0,
+    circular: bool = False,
+    reactivity: Reactivity | None = None,
 ) -> list[Result]:
     """Fold one RNA or many.
 
     Parameters
     ----------
     sequences : str, path, SequenceRecord or a sequence of them
-        Nucleotides, a record, or several; a ``pathlib.Path`` is read as FASTA or FASTQ.
+        Nucleotides, a record, or several; a ``pathlib.Path`` is read as FASTA or FASTQ. Two
+        strands have ``&`` between them.
     constraint : str, optional
         Hard constraint; only for a single sequence.
     processes : int
         Processes to fold in.
     model, decoder, gamma, average, temperature, max_span, probabilities
         See `FoldSettings`.
+    threshold, samples, seed, circular
+        See `FoldSettings`.
+    reactivity : Reactivity, optional
+        Chemical probing; only for a single sequence.
 
     Returns
     -------
@@ -309,7 +327,7 @@ def fold(
     UsageError
         Settings that make no sense.
     InputError
-        A sequence or constraint that cannot be folded.
+        A sequence, constraint or reactivities that cannot be folded.
 
     Examples
     --------
@@ -318,7 +336,17 @@ def fold(
     '((((....))))'
     """
     settings = FoldSettings(
-        model, decoder, gamma, tuple(average), temperature, max_span, probabilities
+        model=model,
+        decoder=decoder,
+        gamma=gamma,
+        average=tuple(average),
+        temperature=temperature,
+        max_span=max_span,
+        probabilities=probabilities,
+        threshold=threshold,
+        samples=samples,
+        seed=seed,
+        circular=circular,
     )
     if isinstance(sequences, Path):
         records = list(read_sequences(sequences))
@@ -326,9 +354,10 @@ def fold(
         records = [_as_record(sequences, 0)]
     else:
         records = [_as_record(item, index) for index, item in enumerate(sequences)]
-    if constraint is not None and len(records) != 1:
-        raise UsageError(f"one constraint for {len(records)} sequences")
-    jobs = [(record, constraint) for record in records]
+    for given, what in ((constraint, "constraint"), (reactivity, "set of reactivities")):
+        if given is not None and len(records) != 1:
+            raise UsageError(f"one {what} for {len(records)} sequences")
+    jobs = [Job(record, constraint, reactivity) for record in records]
     return list(fold_stream(jobs, settings, processes=processes))
 
 
@@ -336,4 +365,4 @@ def _as_record(item: str | SequenceRecord, index: int) -> SequenceRecord:
     if isinstance(item, SequenceRecord):
         return item
     name = f"sequence{index + 1}"
-    return SequenceRecord(name, normalise(item, record=name), index=index)
+    return SequenceRecord(name, read_strands(item, record=name), index=index)
