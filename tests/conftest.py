@@ -100,6 +100,7 @@ stages:
 - name: families
   epochs: 2
   learning_rate: 0.02
+  each_fold: false
   sources:
   - {file: families.csv, id: name, family: rfam, type: rfam_type, draw: [{members: 2}]}
 - name: archive

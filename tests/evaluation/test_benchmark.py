@@ -51,6 +51,17 @@ def test_first_stage_is_shared_and_last_is_per_class(trained) -> None:
     assert {stage for name, stage in steps if name != "shared"} == {"archive"}
 
 
+def test_one_model_serves_all_where_no_stage_is_per_class(
+    recipe: StructureRecipe, tiny_structures: Path, tmp_path: Path
+) -> None:
+    once = recipe.model_copy(update={"stages": recipe.stages[:1]})
+    models = benchmark.train_family_folds(once, tiny_structures, tmp_path)
+    assert models == dict.fromkeys(ARCHIVEII_CLASSES, tmp_path / "shared" / "model")
+    card = json.loads((tmp_path / "shared" / "model" / "config.json").read_text())["card"]
+    everything = set(ARCHIVEII_CLASSES)
+    assert set(card["held_out"]) == everything | rfam_families_of(everything)
+
+
 def test_cards_name_what_was_held_out(trained) -> None:
     runs, models, _ = trained
     for folder, classes in (

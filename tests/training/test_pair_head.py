@@ -31,7 +31,7 @@ from stemloop.training.pair_head import (
 from stemloop.training.pair_head_data import read_data
 from stemloop.training.pair_head_recipe import PairHeadRecipe, Unfreezing
 from stemloop.training.recipe_base import read_recipe
-from stemloop.training.structure import HoldOut
+from stemloop.training.structure_data import HoldOut
 from stemloop.weights.store import load, save_model_dir
 
 CONFIG = EncoderConfig(vocab_size=22, hidden=16, layers=3, heads=2, ffn_inner=24)

@@ -56,6 +56,10 @@ def test_defaults(tmp_path: Path) -> None:
         ('type: "tRNA"', 'type: "tRNA("', r"stages\.0\.sources\.0\.draw\.0\.type: .*pattern"),
         ("name: x", "name: x\nnet: {dropout: 1.0}", r"net\.dropout: .*less than 1"),
         ("name: x", "name: x\nobjective: {probe: 0}", r"objective\.probe"),
+        ("name: x", "name: x\nobjective: {soft_f: 0, likelihood: 0}", "nothing to learn"),
+        ("name: x", "name: x\nlanguage_model: {training: full}", r"language_model\.model: Field"),
+        ("name: x", "name: x\nlanguage_model: {model: m, training: x}", r"model\.training: Input"),
+        ("name: x", "name: x\nsets: [turner1066]", r"sets\.0: Input should be"),
         ("task: structure", "task: embedding", "task: Input should be 'structure'"),
         (GOOD[GOOD.index("stages") :], "stages: []\n", "stages: List should have at least 1"),
         (GOOD, "", "recipe: Input should be a valid dictionary"),
@@ -78,6 +82,15 @@ def test_not_yaml(tmp_path: Path) -> None:
     path.write_bytes(b"name: \xff\xfe\n")
     with pytest.raises(FormatError, match="not valid YAML"):
         load_recipe(path)
+
+
+def test_stages_that_all_folds_share_come_first(tmp_path: Path) -> None:
+    first = GOOD[GOOD.index("- name: one") :]
+    shared = first.replace("epochs: 2", "epochs: 2\n  each_fold: false")
+    recipe = load_recipe(write(tmp_path, GOOD.replace(first, shared + first)))
+    assert [stage.each_fold for stage in recipe.stages] == [False, True]
+    with pytest.raises(FormatError, match="each_fold: false must come before"):
+        load_recipe(write(tmp_path, GOOD + shared))
 
 
 def test_missing_file(tmp_path: Path) -> None:

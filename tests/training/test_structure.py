@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from stemloop.data.structures import ARCHIVEII_CLASSES, LabelledStructure
-from stemloop.errors import InputError, UsageError
+from stemloop.errors import InputError, UsageError, WeightsError
 from stemloop.evaluation.benchmark import read_archiveii
+from stemloop.folding import thermo
+from stemloop.folding.crf import ThermodynamicCRF, load_crf, save_crf
+from stemloop.folding.evidence import open_evidence
 from stemloop.models.foldnet import pair_features
+from stemloop.models.presets import EncoderConfig
+from stemloop.models.rinalmo import RiNALMo
 from stemloop.pairs import dot_bracket_to_pairs
-from stemloop.training.recipes import Draw, Objective, Source, StructureRecipe, load_recipe
-from stemloop.training.structure import (
-    HoldOut,
+from stemloop.training.recipes import (
+    Draw,
+    LanguageModel,
+    Objective,
+    Source,
+    StructureRecipe,
+    load_recipe,
+)
+from stemloop.training.structure import Progress, StructureTrainer
+from stemloop.training.structure_data import HoldOut, hold_out, load_source
+from stemloop.training.structure_objective import (
     Problem,
-    Progress,
-    StructureTrainer,
-    hold_out,
-    load_source,
+    margin_violation,
     reference_mask,
     solve,
 )
+from stemloop.weights.store import load, save_model_dir
 
 State = dict[str, torch.Tensor]
 
@@ -319,6 +333,165 @@ def test_a_step_against_the_gradient_improves_the_loss(likelihood: float) -> Non
 def test_probes_of_either_sign_agree() -> None:
     plus, minus = (solve(problem(step, likelihood=0.0))[1] for step in (0.1, -0.1))
     assert np.corrcoef(plus, minus)[0, 1] > 0.97
+
+
+def all_structures(sequence: str) -> list[str]:
+    """Every nested structure of canonical pairs."""
+    features = pair_features(sequence)
+    may = set(zip(features.i.tolist(), features.j.tolist(), strict=True))
+
+    def fold(i: int, j: int) -> list[str]:
+        if i > j:
+            return [""]
+        found = ["." + rest for rest in fold(i + 1, j)]
+        for k in range(i, j + 1):
+            if (i, k) in may:
+                found += [
+                    f"({inner}){rest}" for inner in fold(i + 1, k - 1) for rest in fold(k + 1, j)
+                ]
+        return found
+
+    return fold(0, len(sequence) - 1)
+
+
+def test_margin_is_that_of_the_enumeration() -> None:
+    """Over all structures: the worst violation, its gradient, and none once the margins hold."""
+    sequence, known = "GGGCAAAAGCCCAAAAGGGC", "........((((....))))"
+    features = pair_features(sequence)
+    texts = all_structures(sequence)
+    energies = thermo.structure_energies(sequence, texts)
+    rng = np.random.default_rng(0)
+    for scale in (0.0, 1.0):
+        bonus = (scale * rng.normal(size=len(features.i))).round(2).astype(np.float32)
+        masks = [reference_mask(features, dot_bracket_to_pairs(text)) for text in texts]
+        truth = reference_mask(features, dot_bracket_to_pairs(known))
+        # Margins on the grid of the energies, so that nothing is rounded.
+        worst, rival = max(
+            (1.5 * float((truth * (1 - y)).sum()) + 0.5 * float((y * (1 - truth)).sum())
+             - energy - float((bonus * y).sum()), k)
+            for k, (y, energy) in enumerate(zip(masks, energies, strict=True))
+            if np.isfinite(energy)
+        )  # fmt: skip
+        own = energies[texts.index(known)] + float((bonus * truth).sum())
+        keys = {"soft_f": 0.0, "likelihood": 0.0, "margin": 1.0}
+        asked = problem(0.1, bonus, margin_missed=1.5, margin_false=0.5, **keys)
+        violation, found = margin_violation(
+            torch.from_numpy(bonus), features, torch.from_numpy(truth), asked
+        )
+        assert float(violation) == pytest.approx(worst + own, abs=0.02)
+        assert np.array_equal(found.numpy(), masks[rival])
+        _, gradient = solve(asked)
+        np.testing.assert_allclose(gradient, (truth - masks[rival]) / len(sequence), atol=1e-6)
+    settled = (-3.0 * truth + 3.0 * (1 - truth)).astype(np.float32)
+    score, gradient = solve(problem(0.1, settled, **keys))
+    assert score == 1.0
+    assert not gradient.any()
+
+
+# Evidence -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(5)
+    config = EncoderConfig(vocab_size=56, hidden=32, layers=2, heads=2, ffn_inner=48)
+    config = replace(config, alphabet="stemloop")
+    encoder = RiNALMo(config)
+    folder = tmp_path_factory.mktemp("lm") / "model"
+    return save_model_dir(folder, config, encoder.state_dict())
+
+
+@pytest.mark.parametrize("training", ["frozen", "full", "lora"])
+def test_a_language_model_is_evidence(
+    training: str,
+    recipe: StructureRecipe,
+    tiny_structures: Path,
+    tmp_path: Path,
+    language_model: Path,
+) -> None:
+    """It reaches the energies, learns only where asked, and folds the same from its files."""
+    if training == "lora":
+        pytest.importorskip("peft")
+    wanted = LanguageModel(model=str(language_model), training=training, rank=2, divide=1.0)
+    stage = recipe.stages[0].model_copy(update={"epochs": 2, "learning_rate": 0.05})
+    asked = changed(recipe, language_model=wanted, sets=("turner1999",), stages=[stage])
+    trainer = StructureTrainer(asked, tiny_structures, tmp_path / "run")
+    net = trainer.run()
+    assert (net.config.states, net.config.maps) == (32, 5)
+    assert bool(net.states.weight.any())
+    assert bool(net.maps.weight.any())
+    before = load(language_model).encoder.state_dict()
+    assert trainer.evidence is not None
+    assert trainer.evidence.encoder is not None
+    after = trainer.evidence.encoder.state_dict()
+    assert after.keys() == before.keys()
+    learned = {name for name in before if not torch.equal(before[name], after[name])}
+    assert bool(learned) == (training != "frozen")
+    if training == "lora":
+        assert all(".blocks." in name for name in learned)
+    save_crf(tmp_path / "model", net, {}, (), trainer.evidence)
+    assert (tmp_path / "model" / "encoder").is_dir() == (training != "frozen")
+    sequence = "GGGCAAAAGCCCAAAAGGGC"
+    crf = ThermodynamicCRF(net, (), trainer.evidence)
+    again = load_crf(tmp_path / "model")
+    one, other = (x.ensemble(sequence).pair_probability for x in (crf, again))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+    # Stopped after the first epoch and resumed: the same bits.
+    def report(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        StructureTrainer(asked, tiny_structures, tmp_path / "again").run(report)
+    second = StructureTrainer(asked, tiny_structures, tmp_path / "again")
+    assert same(second.run().state_dict(), net.state_dict())
+    assert second.evidence is not None
+    assert second.evidence.encoder is not None
+    assert same(second.evidence.encoder.state_dict(), after)
+
+
+def test_another_language_model_is_refused(
+    recipe: StructureRecipe, tiny_structures: Path, tmp_path: Path, language_model: Path
+) -> None:
+    copy = tmp_path / "lm"
+    shutil.copytree(language_model, copy)
+    asked = changed(recipe, language_model=LanguageModel(model=str(copy)), stages=recipe.stages[:1])
+    trainer = StructureTrainer(asked, tiny_structures, tmp_path / "run")
+    save_crf(tmp_path / "model", trainer.run(), {}, (), trainer.evidence)
+    load_crf(tmp_path / "model")
+    model = load(copy)
+    state = {name: value + 1 for name, value in model.encoder.state_dict().items()}
+    save_model_dir(copy, model.config, state, force=True)
+    with pytest.raises(WeightsError, match="not the language model"):
+        load_crf(tmp_path / "model")
+    with pytest.raises(UsageError, match="belongs to another recipe"):
+        StructureTrainer(asked, tiny_structures, tmp_path / "run").run()
+
+
+def test_evidence_does_not_depend_on_neighbours(language_model: Path) -> None:
+    source = open_evidence(language_model, sets=("turner2004",))
+    sequences = ["GGGCAAAAGCCC", "GGGCAAAAGCCCAAAAGGGCUUUUGCUU", "ACGU"]
+    features = [pair_features(sequence) for sequence in sequences]
+    with torch.inference_mode():
+        for found, sequence, pairs in zip(
+            source(sequences, features), sequences, features, strict=True
+        ):
+            (alone,) = source([sequence], [pairs])
+            torch.testing.assert_close(found.states, alone.states, atol=1e-5, rtol=0)
+            torch.testing.assert_close(found.maps, alone.maps, atol=1e-5, rtol=0)
+    # The last column is the log odds of the plain ensemble.
+    p = thermo.fold_ensemble(sequences[0]).pair_probability[features[0].i, features[0].j]
+    expected = np.log(p.clip(1e-4, 1 - 1e-4)) - np.log1p(-p.clip(1e-4, 1 - 1e-4))
+    np.testing.assert_allclose(source(sequences[:1], features[:1])[0].maps[:, -1].detach(),
+                               expected, atol=1e-4)  # fmt: skip
+
+
+def test_settings_that_teach_nothing_are_refused() -> None:
+    with pytest.raises(ValidationError, match="nothing to learn"):
+        Objective(soft_f=0, likelihood=0)
+    with pytest.raises(ValidationError, match="neither states nor attention"):
+        LanguageModel(model="x", states=False, attention=False)
 
 
 def test_trainers_structures_are_training_references(tmp_path: Path) -> None:

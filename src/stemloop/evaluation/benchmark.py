@@ -18,9 +18,11 @@ from stemloop.evaluation.scores import ScoreTable, evaluate_structures
 from stemloop.folding.crf import save_crf
 from stemloop.formats.structure import read_structures
 from stemloop.records import Structure
-from stemloop.tasks.structure import FoldSettings, fold_stream
+from stemloop.tasks.structure import fold_stream
+from stemloop.tasks.structure_settings import FoldSettings
 from stemloop.training.recipes import StructureRecipe
-from stemloop.training.structure import Progress, StructureTrainer, hold_out
+from stemloop.training.structure import Progress, StructureTrainer
+from stemloop.training.structure_data import hold_out
 
 #: File of ArchiveII inside the folder of the structure data.
 ARCHIVEII_FILE = "ArchiveII.csv.xz"
@@ -94,9 +96,9 @@ def train_family_folds(
 ) -> dict[str, Path]:
     """Train the models of the family folds, or go on where an earlier call stopped.
 
-    The stages of the recipe but the last are trained once, without any of the nine classes and
-    their Rfam families; the last stage is trained once a held-out class. Classes that are held out
-    together share a model.
+    The stages that say ``each_fold: false`` are trained once, without any of the nine classes and
+    their Rfam families; the others are trained once a held-out class. Classes that are held out
+    together share a model; all do where no stage is trained for a class.
 
     Parameters
     ----------
@@ -128,13 +130,16 @@ def train_family_folds(
         )
         net = trainer.run((lambda p: report(name, p)) if report else None)
         card = {"recipe": recipe.name, "seed": recipe.seed, "held_out": trainer.hold_out.names}
-        save_crf(runs / name / "model", net, card, recipe.average)
+        save_crf(runs / name / "model", net, card, recipe.average, trainer.evidence)
         return runs / name
 
     shared = None
-    if len(recipe.stages) > 1:
-        first = recipe.model_copy(update={"stages": recipe.stages[:-1]})
+    once = [stage for stage in recipe.stages if not stage.each_fold]
+    if once:
+        first = recipe.model_copy(update={"stages": once})
         shared = train("shared", first, ARCHIVEII_CLASSES, None)
+    if shared is not None and len(once) == len(recipe.stages):
+        return dict.fromkeys(classes, shared / "model")
     models: dict[str, Path] = {}
     for name in classes:
         group = "+".join(sorted(held_out_with(name)))

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +18,12 @@ from stemloop.folding.conditions import CUT, Ensemble, FloatArray, FoldOptions, 
 from stemloop.folding.reactivity import Reactivity
 from stemloop.models.foldnet import FoldNet, FoldNetConfig, pair_features
 from stemloop.weights.tensors import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from stemloop.folding.evidence import EvidenceSource
+
+#: Folder of a language model that was trained along, inside the model's.
+ENCODER = "encoder"
 
 
 class ThermodynamicCRF:
@@ -32,6 +39,8 @@ class ThermodynamicCRF:
         either. ``andronescu2007`` and ``langdon2018`` were fitted to
         databases that hold the families people test on: good for use, not for claims about
         unseen families.
+    evidence : EvidenceSource, optional
+        What the network is given besides the sequence, if its configuration asks for it.
 
     Examples
     --------
@@ -40,9 +49,15 @@ class ThermodynamicCRF:
     (12, 12)
     """
 
-    def __init__(self, net: FoldNet | None = None, average: Sequence[ParameterSet] = ()) -> None:
+    def __init__(
+        self,
+        net: FoldNet | None = None,
+        average: Sequence[ParameterSet] = (),
+        evidence: EvidenceSource | None = None,
+    ) -> None:
         self.net = net.eval() if net is not None else None
         self.average = tuple(average)
+        self.evidence = evidence
         self._last: tuple[str, FloatArray, float] | None = None
 
     def energies(self, sequence: str) -> tuple[FloatArray, float] | None:
@@ -59,11 +74,11 @@ class ThermodynamicCRF:
             self._last = (sequence, *self._network(self.net, sequence))
         return self._last[1:]
 
-    @staticmethod
-    def _network(net: FoldNet, sequence: str) -> tuple[FloatArray, float]:
+    def _network(self, net: FoldNet, sequence: str) -> tuple[FloatArray, float]:
         features = pair_features(sequence)
         with torch.inference_mode():
-            u, v = net(features)
+            evidence = self.evidence([sequence], [features])[0] if self.evidence else None
+            u, v = net(features, evidence)
             bonus = u - v[features.i] - v[features.j]
         return layer.dense(bonus, features.i, features.j, len(sequence)), float(v.sum())
 
@@ -166,13 +181,25 @@ def save_crf(
     net: FoldNet,
     card: dict[str, object],
     average: Sequence[ParameterSet] = (),
+    evidence: EvidenceSource | None = None,
 ) -> None:
-    """Write ``config.json`` (sizes, sets to average in, facts) and ``model.safetensors``."""
+    """Write a model folder.
+
+    It gets ``config.json`` (sizes, sets to average in, where evidence comes from, facts) and
+    ``model.safetensors``. A language model that was trained along is written into the folder
+    ``encoder``; others are referred to by name and hash.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / "model.safetensors", net.state_dict())
-    config = {"model_type": "stemloop-fold-crf", "net": vars(net.config), "card": card}
-    config["average"] = list(average)
+    config: dict[str, Any] = {
+        "model_type": "stemloop-fold-crf",
+        "net": vars(net.config),
+        "card": card,
+        "average": list(average),
+    }
+    if evidence is not None:
+        config["evidence"] = evidence.save(folder / ENCODER)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -198,10 +225,23 @@ def load_crf(folder: str | Path, average: Sequence[ParameterSet] | None = None) 
             raise WeightsError(f"{folder}: model type {config['model_type']!r} does not fold")
         net = FoldNet(FoldNetConfig(**config["net"]))
         own = tuple(config.get("average", ()))
+        source = config.get("evidence")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder} is no folding model: {error}") from error
     try:
         net.load_state_dict(read_tensors(folder / "model.safetensors"))
     except RuntimeError as error:
         raise WeightsError(f"{folder}: {error}") from error
-    return ThermodynamicCRF(net, own if average is None else average)
+    evidence = None
+    if source is not None:
+        # Encoders take a while to import: models without do not wait for them.
+        from stemloop.folding.evidence import load_evidence
+
+        evidence = load_evidence(source, folder / ENCODER)
+        if (evidence.states_width, evidence.maps_width) != (net.config.states, net.config.maps):
+            raise WeightsError(
+                f"{folder}: the network wants {net.config.states} numbers a base and "
+                f"{net.config.maps} a pair, its evidence has {evidence.states_width} and "
+                f"{evidence.maps_width}"
+            )
+    return ThermodynamicCRF(net, own if average is None else average, evidence)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stemloop.folding import thermo
+from stemloop.folding.conditions import FoldOptions
 
 
 def dense(values: Tensor, i: np.ndarray, j: np.ndarray, length: int) -> np.ndarray:
@@ -32,7 +33,7 @@ class _PairProbability(torch.autograd.Function):
         i: np.ndarray,
         j: np.ndarray,
         steps: Sequence[float],
-        options: thermo.FoldOptions,
+        options: FoldOptions,
     ) -> tuple[Tensor, Tensor]:
         matrix = dense(bonus, i, j, len(sequence))
         ensemble = thermo.fold_ensemble(sequence, matrix, options=options)
@@ -65,7 +66,7 @@ def pair_probability(
     j: np.ndarray,
     *,
     steps: Sequence[float] = (0.1, -0.1),
-    options: thermo.FoldOptions = thermo.FoldOptions(),
+    options: FoldOptions = FoldOptions(),
 ) -> tuple[Tensor, Tensor]:
     """Boltzmann probabilities of pairs under energy corrections, differentiable.
 

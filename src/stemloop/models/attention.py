@@ -225,3 +225,32 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, packing: Packing, dropout_p: float)
         )
     starts = packing.cu_seqlens
     return varlen_attn(q, k, v, starts, starts, packing.longest, packing.longest)
+
+
+def corrected_attention(weights: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """Symmetric attention of pairs, corrected for what their bases get from all others.
+
+    With S = A + A^T: S_ij - S_i S_j / S, a missing index summed over (average product correction;
+    Dunn, Wahl and Gloor 2008, Bioinformatics 24:333). Differentiable.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (H, L, L)
+        Attention weights A of some heads.
+    i, j : Tensor of int64, shape (P,)
+        Pairs.
+
+    Returns
+    -------
+    Tensor of float32, shape (P, H)
+
+    Examples
+    --------
+    >>> even = corrected_attention(torch.ones(3, 6, 6), torch.tensor([0, 1]), torch.tensor([5, 4]))
+    >>> even.shape, float(even.abs().max())
+    (torch.Size([2, 3]), 0.0)
+    """
+    both = weights.float() + weights.float().transpose(1, 2)
+    rows = both.sum(-1)
+    total = rows.sum(-1).clamp_min(1e-20)
+    return (both[:, i, j] - rows[:, i] * rows[:, j] / total[:, None]).T

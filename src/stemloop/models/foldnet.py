@@ -12,6 +12,9 @@ What is peculiar about it:
 - It is blind to long distances on purpose. Distances j - i are told apart up to 20 only: with finer
   bins the network learned, from short training RNAs, that distant pairs are rare, and took the
   long helices of 300-nt RNAs apart.
+- It may be given evidence from elsewhere: a language model's states of the bases and maps of the
+  pairs. Evidence enters through layers that start at zero too, so a network that was trained
+  without is where one with evidence begins.
 - One RNA at a time: there is no padding and no batch that a result could depend on.
 """
 
@@ -60,12 +63,32 @@ class FoldNetConfig:
         Convolutions along the helix.
     dropout : float
         On both representations, in training.
+    states, maps : int
+        Numbers a base and numbers a pair of the evidence; 0 without.
     """
 
     channels: int = 48
     hidden: int = 64
     helix_layers: int = 1
     dropout: float = 0.1
+    states: int = 0
+    maps: int = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one RNA from elsewhere.
+
+    Parameters
+    ----------
+    states : Tensor, shape (L, d), optional
+        Of the bases.
+    maps : Tensor, shape (P, m), optional
+        Of the pairs of `pair_features`.
+    """
+
+    states: Tensor | None = None
+    maps: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -170,16 +193,30 @@ class FoldNet(nn.Module):
         self.residual = nn.Sequential(nn.Linear(h, h), nn.GELU(), nn.Linear(h, h))
         self.pair_out = nn.Linear(h, 1)
         self.base_out = nn.Linear(c, 1)
-        for layer in (self.pair_out, self.base_out):
+        silent = [self.pair_out, self.base_out]
+        if config.states:
+            self.norm = nn.LayerNorm(config.states)
+            self.states = nn.Linear(config.states, c)
+            silent.append(self.states)
+        if config.maps:
+            self.maps = nn.Linear(config.maps, h)
+            silent.append(self.maps)
+        for layer in silent:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, features: PairFeatures) -> tuple[Tensor, Tensor]:
-        """Return u (P,) and v (L,)."""
+    def forward(
+        self, features: PairFeatures, evidence: Evidence | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return u (P,) and v (L,); evidence as the configuration has it."""
         code = torch.from_numpy(features.code)
         x = F.one_hot(code, 5).to(torch.float32).T[None]
         x = F.gelu(self.convs[0](x))
+        if self.config.states:
+            assert evidence is not None
+            assert evidence.states is not None
+            x = x + self.drop(self.states(self.norm(evidence.states))).T[None]
         for conv in self.convs[1:]:
             x = x + self.drop(F.gelu(conv(x)))
         base = x[0].T
@@ -189,9 +226,12 @@ class FoldNet(nn.Module):
         table = torch.from_numpy(features.table)
         helix = torch.from_numpy(features.helix)
         left, right = self.left(base), self.right(base)
+        maps = evidence.maps if evidence is not None and self.config.maps else None
 
         def embed(part: slice) -> Tensor:
             context = F.embedding_bag(table[part], self.table.weight, mode="sum")
+            if maps is not None:
+                context = context + self.maps(maps[part])
             return F.gelu(left[i[part]] + right[j[part]] + context)
 
         pair = _in_blocks(embed, len(i))

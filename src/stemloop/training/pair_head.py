@@ -32,7 +32,7 @@ from stemloop.training.embedding_store import EmbeddingStore
 from stemloop.training.pair_head_data import read_data
 from stemloop.training.pair_head_recipe import PairHeadRecipe
 from stemloop.training.run_folder import RunFolder, unfreezing_groups
-from stemloop.training.structure import HoldOut
+from stemloop.training.structure_data import HoldOut
 from stemloop.weights.locate import sha256_file
 from stemloop.weights.store import WEIGHTS, Model
 

@@ -13,7 +13,7 @@ from stemloop.data.structures import LabelledStructure, read_labelled, shares_wo
 from stemloop.errors import InputError
 from stemloop.training.pair_head_recipe import PairHeadRecipe
 from stemloop.training.recipes import Source
-from stemloop.training.structure import HoldOut
+from stemloop.training.structure_data import HoldOut
 
 Items = list[LabelledStructure]
 

@@ -12,10 +12,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,139 +23,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stemloop.data.structures import (
-    LabelledStructure,
-    draw_epoch,
-    held_out_with,
-    read_labelled,
-    rfam_families_of,
-    shares_words,
-    training_reference,
-)
+from stemloop.data.structures import LabelledStructure, draw_epoch
 from stemloop.errors import InputError, OutputError, UsageError, WeightsError
-from stemloop.folding import layer, thermo
-from stemloop.models.foldnet import FoldNet, PairFeatures, pair_features
-from stemloop.training.recipes import Objective, Source, StructureRecipe
+from stemloop.folding.evidence import EvidenceSource, open_evidence
+from stemloop.models.foldnet import Evidence, FoldNet, PairFeatures, pair_features
+from stemloop.training.recipes import Objective, Stage, StructureRecipe
+from stemloop.training.structure_data import HoldOut, load_source
+from stemloop.training.structure_objective import Problem, solve
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One RNA of a batch, as a worker needs it."""
-
-    sequence: str
-    pairs: np.ndarray
-    bonus: np.ndarray
-    step: float
-    objective: Objective
-
-
-def solve(problem: Problem) -> tuple[float, np.ndarray]:
-    """Loss of one RNA and its gradient with respect to the pair energies.
-
-    Returns
-    -------
-    soft_f : float
-        Expected-count F score of the reference pairs.
-    gradient : numpy.ndarray of float32, shape (P,)
-        d(1 - soft F + likelihood term) / d bonus.
-    """
-    features = pair_features(problem.sequence)
-    i, j = features.i, features.j
-    bonus = torch.from_numpy(problem.bonus).requires_grad_()
-    probability, energy = layer.pair_probability(
-        bonus, problem.sequence, i, j, steps=(problem.step,)
-    )
-    reference = torch.from_numpy(reference_mask(features, problem.pairs))
-    score = layer.soft_f(probability, reference, problem.objective.recall_weight)
-    # The nearest-neighbour energy of the reference is a constant and does not matter here.
-    nats = layer.negative_log_likelihood(bonus, energy, reference, 0.0, thermo.k_t())
-    loss = 1.0 - score + problem.objective.likelihood / len(problem.sequence) * nats
-    loss.backward()
-    assert bonus.grad is not None
-    return float(score.detach()), bonus.grad.numpy()
-
-
-def reference_mask(features: PairFeatures, pairs: np.ndarray) -> np.ndarray:
-    """1.0 for the listed pairs that are in the reference, else 0.0; float32, shape (P,)."""
-    length = len(features.code)
-    wanted = pairs[:, 0].astype(np.int64) * length + pairs[:, 1]
-    return np.isin(features.i * length + features.j, wanted).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class HoldOut:
-    """What a model must not have seen.
-
-    Parameters
-    ----------
-    classes : frozenset of str
-        Classes (families of the labelled tables, such as ``tRNA``) that leave the training data.
-    rfam : frozenset of str
-        Rfam families that leave it.
-    sequences : tuple of str
-        RNAs that share an 18-mer with one of these leave it.
-    """
-
-    classes: frozenset[str] = frozenset()
-    rfam: frozenset[str] = frozenset()
-    sequences: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> list[str]:
-        """Classes and Rfam families that are held out, sorted."""
-        return sorted(self.classes | self.rfam)
-
-
-def hold_out(names: Iterable[str], items: Iterable[LabelledStructure]) -> HoldOut:
-    """Hold out ArchiveII classes, their Rfam families and all that shares 18-mers with them.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Classes; what must leave together with one of them leaves too.
-    items : iterable of LabelledStructure
-        The RNAs that will be evaluated.
-    """
-    classes = frozenset(c for name in names for c in held_out_with(name))
-    return HoldOut(
-        classes,
-        rfam_families_of(classes),
-        tuple(x.sequence for x in items if x.family in classes),
-    )
-
-
-def load_source(source: Source, folder: Path, hold_out: HoldOut) -> list[LabelledStructure]:
-    """Read a source of a recipe and keep what may be trained on, as training references."""
-    path = folder / source.file
-    if not path.is_file():
-        raise InputError("no such data file", path=str(path))
-    items = read_labelled(
-        path,
-        id=source.id,
-        sequence=source.sequence,
-        structure=source.structure,
-        family=source.family,
-        kind=source.type,
-    )
-    kept = []
-    for item in items:
-        length = len(item.sequence)
-        if item.family in hold_out.classes or item.family in hold_out.rfam:
-            continue
-        if not source.min_length <= length <= source.max_length:
-            continue
-        reference = training_reference(item.structure)
-        pairs = len(reference.pairs)
-        if pairs < source.min_pairs or 2 * pairs < source.min_paired_fraction * length:
-            continue
-        # An RNA without a type is drawn by its family name.
-        kept.append(LabelledStructure(reference, item.family, item.kind or item.family))
-    if hold_out.sequences:
-        shared = shares_words(kept, hold_out.sequences)
-        kept = [item for item, leaks in zip(kept, shared, strict=True) if not leaks]
-    return kept
+#: Prefix of the language model's tensors in the state of a run.
+_ENCODER = "encoder."
 
 
 @dataclass
@@ -207,12 +86,41 @@ class StructureTrainer:
         self.jobs = jobs
         self.start = Path(start) if start else None
         torch.manual_seed(recipe.seed)
-        self.net = FoldNet(recipe.net.config())
+        self.evidence = self._open_evidence()
+        self.net = FoldNet(recipe.net.config(self.evidence))
+        # Tensors that are trained and saved: the network, and what learns of the language model.
+        self.trained: dict[str, nn.Parameter] = dict(self.net.named_parameters())
+        if self.evidence is not None and self.evidence.encoder is not None:
+            encoder = self.evidence.encoder
+            self.trained |= {
+                f"{_ENCODER}{name}": p for name, p in encoder.named_parameters() if p.requires_grad
+            }
+
+    def _open_evidence(self) -> EvidenceSource | None:
+        """What the recipe names; of the language model only that asks for gradients that learns."""
+        wanted = self.recipe.language_model
+        if wanted is None and not self.recipe.sets:
+            return None
+        if wanted is None:
+            return open_evidence(sets=self.recipe.sets)
+        source = open_evidence(
+            wanted.model, states=wanted.states, attention=wanted.attention, sets=self.recipe.sets
+        )
+        assert source.encoder is not None
+        # The head for masked nucleotides gets no gradient.
+        source.encoder.requires_grad_(wanted.training == "full")
+        if wanted.training == "lora":
+            from stemloop.training.lora import add_adapters
+
+            add_adapters(source.encoder, wanted.rank, wanted.alpha)
+        return replace(source, trained=wanted.training != "frozen")
 
     # The fingerprint ties a state file to what it was trained for.
     def _fingerprint(self, stages: int) -> str:
         recipe = self.recipe.model_dump(mode="json", exclude={"average"})  # not for training
         recipe["stages"] = recipe["stages"][:stages]
+        if self.evidence is not None:
+            recipe["evidence"] = self.evidence.facts.get("sha256")
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
     def run(self, report: Callable[[Progress], None] | None = None) -> FoldNet:
@@ -230,7 +138,7 @@ class StructureTrainer:
             ):
                 raise UsageError(f"{path} belongs to another recipe; choose another output folder")
             stage, epoch = state["stage"], state["epoch"]
-            self.net.load_state_dict(state["net"])
+            self._take_over(state["net"])
         elif self.start:
             first = _load_state(self.start / "state.pt")
             stage = first["stages"]
@@ -238,12 +146,38 @@ class StructureTrainer:
                 raise UsageError(f"{self.start} is no finished run of this recipe's first stages")
             if not set(self.hold_out.names) <= set(first["held_out"]):
                 raise UsageError(f"{self.start} has seen what this run holds out")
-            self.net.load_state_dict(first["net"])
+            self._take_over(first["net"])
         with _workers(self.jobs) as pool:
             for number in range(stage, len(self.recipe.stages)):
                 self._run_stage(number, epoch, state if number == stage else None, pool, report)
                 epoch = 0
+        if self.recipe.language_model is not None and self.recipe.language_model.training == "lora":
+            from stemloop.training.lora import merge_adapters
+
+            assert self.evidence is not None
+            assert self.evidence.encoder is not None
+            merge_adapters(self.evidence.encoder)
+        if self.evidence is not None and self.evidence.encoder is not None:
+            self.evidence.encoder.eval()
         return self.net.eval()
+
+    def _take_over(self, tensors: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(tensors[name])
+
+    def _groups(self, stage: Stage) -> list[dict[str, Any]]:
+        """Parameters with their peak rates: the language model learns more slowly."""
+        net = [p for name, p in self.trained.items() if not name.startswith(_ENCODER)]
+        encoder = [p for name, p in self.trained.items() if name.startswith(_ENCODER)]
+        groups: list[dict[str, Any]] = [{"params": net, "lr": stage.learning_rate}]
+        if encoder:
+            assert self.recipe.language_model is not None
+            rate = stage.learning_rate / self.recipe.language_model.divide
+            groups.append({"params": encoder, "lr": rate})
+        for group in groups:
+            group["peak"] = group["lr"]
+        return groups
 
     def _run_stage(
         self,
@@ -263,9 +197,7 @@ class StructureTrainer:
         per_epoch = [-(-len(items) // recipe.batch_size) for items in epochs]
         if not sum(per_epoch):
             raise InputError(f"stage {stage.name!r}: no RNA is left to train on")
-        optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=stage.learning_rate, weight_decay=recipe.weight_decay
-        )
+        optimizer = torch.optim.AdamW(self._groups(stage), weight_decay=recipe.weight_decay)
         steps = sum(per_epoch)
         done = sum(per_epoch[:first_epoch])
         if state is not None and state["optimizer"]:
@@ -277,7 +209,7 @@ class StructureTrainer:
                 seed = (recipe.seed, number, epoch, k)
                 batch = epochs[epoch][k * recipe.batch_size : (k + 1) * recipe.batch_size]
                 for group in optimizer.param_groups:
-                    group["lr"] = stage.learning_rate * _cycle((done + 0.5) / steps, stage.warm_up)
+                    group["lr"] = group["peak"] * _cycle((done + 0.5) / steps, stage.warm_up)
                 total += self._step(batch, seed, optimizer, pool)
                 done += 1
                 if report:
@@ -322,9 +254,11 @@ class StructureTrainer:
         energies: list[Tensor] = []
         problems = []
         prior = torch.zeros(())
-        for item in batch:
-            features = pair_features(item.sequence)
-            u, v = self.net(features)
+        all_features = [pair_features(item.sequence) for item in batch]
+        for item, features, evidence in zip(
+            batch, all_features, self._evidence(batch, all_features), strict=True
+        ):
+            u, v = self.net(features, evidence)
             bonus = u - v[features.i] - v[features.j]
             energies.append(bonus)
             sign = 1.0 if rng.random() < 0.5 else -1.0
@@ -342,9 +276,19 @@ class StructureTrainer:
         gradients = [torch.from_numpy(gradient) / len(batch) for _, gradient in solved]
         optimizer.zero_grad()
         torch.autograd.backward([*energies, prior / len(batch)], [*gradients, None])
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), self.recipe.clip)
         optimizer.step()
         return sum(score for score, _ in solved)
+
+    def _evidence(
+        self, batch: list[LabelledStructure], features: list[PairFeatures]
+    ) -> Sequence[Evidence | None]:
+        if self.evidence is None:
+            return [None] * len(batch)
+        if self.evidence.encoder is not None:
+            self.evidence.encoder.train(self.evidence.trained)
+        with torch.set_grad_enabled(self.evidence.trained):
+            return self.evidence([item.sequence for item in batch], features)
 
     def _save(self, stage: int, epoch: int, optimizer: torch.optim.Optimizer | None) -> None:
         stages = len(self.recipe.stages)
@@ -354,7 +298,7 @@ class StructureTrainer:
             "stages": stages,
             "stage": stage,
             "epoch": epoch,
-            "net": self.net.state_dict(),
+            "net": {name: p.detach() for name, p in self.trained.items()},
             "optimizer": optimizer.state_dict() if optimizer else None,
         }
         temporary = self.output / "state.pt.tmp"

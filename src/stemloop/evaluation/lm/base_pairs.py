@@ -24,6 +24,7 @@ from stemloop.evaluation.lm.sample import take_turns
 from stemloop.evaluation.metrics import bootstrap_means, family_means, structure_scores
 from stemloop.folding.decode import gamma_centroid
 from stemloop.folding.thermo import compound, fold_ensemble, minimum_free_energy
+from stemloop.models.attention import corrected_attention
 from stemloop.pairs import MIN_DISTANCE, canonical, dot_bracket_to_pairs
 
 Floats = npt.NDArray[np.float32]
@@ -59,7 +60,7 @@ def pair_features(maps: Tensor) -> Floats:
     Returns
     -------
     numpy.ndarray of float32, shape (pairs, layers * heads)
-        Rows as in `candidates`. With S = A + A^T: S_ij - S_i S_j / S, a missing index summed over.
+        Rows as in `candidates`, see `stemloop.models.attention.corrected_attention`.
 
     Examples
     --------
@@ -72,11 +73,8 @@ def pair_features(maps: Tensor) -> Floats:
     result = np.empty((len(i), layers * heads), np.float32)
     # A layer at a time: all maps together may be large.
     for layer, of_layer in enumerate(maps):
-        both = of_layer.float() + of_layer.float().transpose(1, 2)
-        rows = both.sum(-1)
-        total = rows.sum(-1).clamp_min(1e-20)
-        values = both[:, i, j] - rows[:, i] * rows[:, j] / total[:, None]
-        result[:, layer * heads : (layer + 1) * heads] = values.T.cpu().numpy()
+        values = corrected_attention(of_layer, i, j)
+        result[:, layer * heads : (layer + 1) * heads] = values.cpu().numpy()
     return result
 
 
