@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stemloop.errors import FormatError, InputError
+from stemloop.errors import FormatError, InputError, UsageError
 
 
 class Strict(BaseModel):
     """Unknown keys are errors; nothing changes once it is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Unfreezing(Strict):
+    """Which blocks of the encoder are trained from which epoch on, the last blocks first.
+
+    With epoch ``start`` the last ``blocks`` of them and the final layer norm begin, every ``every``
+    epochs so many more, until only the first ``frozen`` are left. Embedding and language-model head
+    are never trained. What begins later learns at 1 / ``divide`` of the head's rate.
+    """
+
+    start: int = Field(3, ge=0)
+    every: int = Field(3, ge=1)
+    blocks: int = Field(3, ge=1)
+    frozen: int = Field(9, ge=0)
+    divide: float = Field(10.0, ge=1)
 
 
 Recipe = TypeVar("Recipe", bound=Strict)
@@ -47,3 +63,19 @@ def read_recipe(path: str | Path, kind: type[Recipe]) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise FormatError(f"{where}: {first['msg']}", path=str(path)) from error
+
+
+def revise(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Recipe with some keys changed, checked as a whole.
+
+    Raises
+    ------
+    UsageError
+        A value that cannot be; the message names the key.
+    """
+    try:
+        return type(recipe).model_validate(recipe.model_dump() | dict(changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise UsageError(f"{where}: {first['msg']}") from error

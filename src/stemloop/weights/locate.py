@@ -42,6 +42,11 @@ def bundled(name: str) -> Path:
     return path
 
 
+def is_bundled(path: Path) -> bool:
+    """Whether a folder is one of those that ship with the package."""
+    return path.resolve().parent == _bundled_root().resolve()
+
+
 def _names() -> list[str]:
     root = _bundled_root()
     return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []

@@ -77,19 +77,23 @@ class Head:
     Parameters
     ----------
     kind : str
-        ``structure``, ``regression`` or ``classifier``, told by its parameters.
+        ``structure``, ``regression`` or ``classifier``, told by its parameters; ``sequence`` for
+        the heads of ``stemloop finetune sequence``.
     prefix : str
         Prefix of the encoder in the published file (``lm`` or ``rinalmo``), to write it back.
     tensors : mapping of str to Tensor
         Parameters under their published names (``pred_head.*``, ``scaler._mean``, ...).
     threshold : float, optional
         Probability above which a base pair is predicted, as tuned by the authors.
+    settings : mapping
+        What else the head needs to be built and read (JSON values), such as its labels.
     """
 
     kind: str
     prefix: str
     tensors: Mapping[str, Tensor]
     threshold: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,7 +210,10 @@ def read_head(path: Path) -> Head | None:
         return None
     tensors = read_tensors(path / HEAD)
     try:
-        return Head(settings["kind"], settings["prefix"], tensors, settings["threshold"])
+        return Head(
+            settings["kind"], settings["prefix"], tensors, settings["threshold"],
+            settings.get("settings", {}),
+        )  # fmt: skip
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{path / FACTS}: damaged head settings: {error!r}") from error
 
@@ -271,6 +278,7 @@ def save_model_dir(
     *,
     head: Head | None = None,
     source: Mapping[str, Any] | None = None,
+    card: str | None = None,
     force: bool = False,
 ) -> Path:
     """Write a model directory, whole or not at all.
@@ -287,6 +295,8 @@ def save_model_dir(
         Task head.
     source : mapping, optional
         Where the weights came from (JSON values), kept in ``stemloop.json``.
+    card : str, optional
+        Model card, Markdown, kept as ``README.md``.
     force : bool
         Replace a model directory that is there already.
 
@@ -311,13 +321,15 @@ def save_model_dir(
     facts: dict[str, Any] = {
         "format": FORMAT, "stemloop": __version__, "source": dict(source or {})
     }  # fmt: skip
-    with _new_dir(target) as folder:
+    with new_dir(target) as folder:
         write_tensors(folder / WEIGHTS, state)
         if head is not None:
             write_tensors(folder / HEAD, head.tensors)
             facts["head"] = {
                 "kind": head.kind, "prefix": head.prefix, "threshold": head.threshold
             }  # fmt: skip
+            if head.settings:
+                facts["head"]["settings"] = dict(head.settings)
         facts["sha256"] = {p.name: sha256_file(p) for p in sorted(folder.glob("*.safetensors"))}
         files = {
             CONFIG: config.to_dict() | {"architectures": [config.architecture]},
@@ -325,6 +337,8 @@ def save_model_dir(
         }
         for name, content in {**files, FACTS: facts}.items():
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        if card is not None:
+            (folder / "README.md").write_text(card, encoding="utf-8")
     return target
 
 
@@ -346,7 +360,7 @@ def refuse_existing_dir(target: Path, force: bool) -> None:
 
 
 @contextmanager
-def _new_dir(target: Path) -> Iterator[Path]:
+def new_dir(target: Path) -> Iterator[Path]:
     """Fill a folder beside `target`; it takes the name when everything is in it."""
     mark = secrets.token_hex(6)
     fresh = target.with_name(f".{target.name}.{mark}.new")

@@ -1,0 +1,237 @@
+"""Examination of a finished run of ``stemloop finetune sequence``: scores on its test records, with
+intervals, beside plain methods that were trained on the same records.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stemloop.errors import InputError, UsageError
+from stemloop.evaluation.label_baselines import baselines as plain_methods
+from stemloop.evaluation.label_metrics import (
+    class_scores,
+    confusion,
+    each_class,
+    number_scores,
+    with_intervals,
+)
+from stemloop.formats.stream import atomic_output, open_text
+from stemloop.records import SequenceRecord
+from stemloop.tasks.labels import Labeller
+from stemloop.training.sequence_data import Labelled, read_data
+from stemloop.training.sequence_recipe import SequenceRecipe
+
+SCHEMA, SCHEMA_VERSION = "stemloop.label-scores", 1
+
+Scores = dict[str, dict[str, float]]
+
+
+def examine_run(
+    run: str | Path,
+    folder: str | Path,
+    *,
+    baselines: bool = True,
+    decoys: bool = False,
+    seed: int = 0,
+    resamples: int = 1000,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Score the model of a run on its test records.
+
+    Parameters
+    ----------
+    run : path
+        Folder of a finished run.
+    folder : path
+        Folder of its data files.
+    baselines : bool
+        Fit and score plain methods too, on the run's training and validation records.
+    decoys : bool
+        For labels such as ``fly donor`` and ``fly donor n2``: also decide between each true class
+        and each of its decoys, on the test records of these two, by which is the more probable;
+        the baselines are fitted to the two classes alone.
+    seed, resamples : int
+        Of the percentile bootstrap over test records.
+    report : callable, optional
+        Called with a line as each step begins.
+
+    Returns
+    -------
+    dict
+        JSON values: what was scored, ``methods`` with value, low and high of each score,
+        ``unlike`` the same for the test records that resemble no training record, ``classes`` (of
+        the model), ``decoys``.
+
+    Raises
+    ------
+    UsageError
+        The run is not finished, or the data are not those that it was trained with.
+    InputError
+        There are no test records.
+    """
+    say = report or (lambda line: None)
+    run = Path(run)
+    try:
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        leakage = json.loads((run / "leakage.json").read_text(encoding="utf-8"))
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        recipe = SequenceRecipe.model_validate(facts["recipe"])
+        with open_text(run / "split.tsv") as lines:
+            split = [row for row in csv.DictReader(lines, delimiter="\t") if row["part"] == "test"]
+        unlike = [k for k, row in enumerate(split) if not row["in_training"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{run} is no finished run of 'stemloop finetune sequence'") from error
+    data = read_data(recipe, Path(folder))
+    if data.digest != facts["data"]:
+        raise UsageError(f"the data in {folder} are not those that {run} was trained with")
+    if not data.test:
+        raise InputError("the run has no test records")
+    labeller = Labeller.load(run / "model")
+    say(f"{len(data.test)} test records by the model")
+    outputs = labeller.outputs(
+        SequenceRecord(x.id, x.sequence, index=k) for k, x in enumerate(data.test)
+    )
+    known = [*data.train, *data.validation]
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "recipe": facts["recipe"],
+        "encoder_sha256": facts["encoder"],
+        "data_sha256": facts["data"],
+        "leakage": leakage,
+        "training": metrics,
+        "bootstrap": {"seed": seed, "resamples": resamples, "confidence": 0.95},
+        "baselines_trained_on": len(known),
+        "versions": {name: version(name) for name in ("stemloop", "torch", "scikit-learn")},
+    }
+    kwargs = {"seed": seed, "resamples": resamples}
+    predictions: dict[str, npt.NDArray[Any]] = {}
+    if recipe.task == "classify":
+        names = np.array(data.labels)
+        predictions["model"] = names[outputs.argmax(axis=1)]
+        place = {label: k for k, label in enumerate(data.labels)}
+        counts = confusion(
+            [place[str(x.label)] for x in data.test], outputs.argmax(axis=1), len(names)
+        )
+        result["classes"] = dict(zip(data.labels, each_class(counts), strict=True))
+        result["confusion"] = counts.tolist()
+    else:
+        predictions["model"] = outputs[:, 0]
+    if baselines:
+        sequences, labels = [x.sequence for x in known], [x.label for x in known]
+        for name, fit in plain_methods(recipe.task, sequences, seed=recipe.seed).items():
+            say(f"baseline: {name}")
+            predictions[name] = fit(labels)([x.sequence for x in data.test])
+    result["methods"] = {
+        name: score(data.test, found, **kwargs) for name, found in predictions.items()
+    }
+    if 0 < len(unlike) < len(data.test):
+        items = [data.test[k] for k in unlike]
+        result["unlike"] = {
+            name: score(items, found[unlike], **kwargs) for name, found in predictions.items()
+        }
+        result["unlike_records"] = len(unlike)
+    if decoys:
+        result["decoys"] = score_decoys(data.labels, known, data.test, outputs, **kwargs)
+    return result
+
+
+def score(items: Sequence[Labelled], predicted: npt.NDArray[Any], **kwargs: Any) -> Scores:
+    """Scores with intervals of predicted labels, or numbers."""
+    if isinstance(items[0].label, float):
+        y, p = np.array([x.label for x in items], np.float64), np.asarray(predicted, np.float64)
+        return with_intervals(lambda rows: number_scores(y[rows], p[rows]), len(y), **kwargs)
+    known = np.array([str(x.label) for x in items])
+    names = np.union1d(known, predicted)
+    a, b = np.searchsorted(names, known), np.searchsorted(names, predicted)
+    return with_intervals(
+        lambda rows: class_scores(confusion(a[rows], b[rows], len(names))), len(a), **kwargs
+    )
+
+
+def score_decoys(
+    labels: Sequence[str],
+    known: Sequence[Labelled],
+    test: Sequence[Labelled],
+    outputs: npt.NDArray[np.float64],
+    **kwargs: Any,
+) -> dict[str, dict[str, Scores]]:
+    """Scores of each true class against each of its decoys, beside a weight array for the two."""
+    result = {}
+    for true, decoy in combinations(sorted(labels, key=len), 2):
+        if not decoy.startswith(f"{true} "):
+            continue
+        pair = (true, decoy)
+        rows = [k for k, x in enumerate(test) if x.label in pair]
+        items = [test[k] for k in rows]
+        a, b = (outputs[rows, list(labels).index(name)] for name in pair)
+        found = {"model": score(items, np.where(a >= b, *pair), **kwargs)}
+        trained = [x for x in known if x.label in pair]
+        fit = plain_methods("classify", [x.sequence for x in trained]).get("weight array")
+        if fit is not None:
+            predict = fit([x.label for x in trained])
+            found["weight array"] = score(items, predict([x.sequence for x in items]), **kwargs)
+        result[decoy] = found
+    return result
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """Tables of a result of `examine_run`."""
+    leakage = result["leakage"]["test"]
+    lines = [
+        f"# {result['recipe']['name']}",
+        "",
+        f"{leakage['records']} test records; {leakage['copies']} are in the training set too"
+        + (f", {leakage['similar']} resemble one of it" if "similar" in leakage else "")
+        + f" ({result['leakage']['clusters']}).",
+        "",
+    ]
+    names = list(result["methods"]["model"])
+    for part in ("methods", "unlike"):
+        if part == "unlike" and part in result:
+            lines += ["", f"{result['unlike_records']} test records that resemble none:", ""]
+        for number, (method, scores) in enumerate(result.get(part, {}).items()):
+            if not number:
+                lines += [f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+            lines.append(f"| {method} | {' | '.join(_cell(scores[name]) for name in names)} |")
+    if "classes" in result:
+        lines += ["", "| class | records | recall | precision | F1 |", "|---|---|---|---|---|"]
+        for label, row in result["classes"].items():
+            cells = " | ".join(f"{row[key]:.3f}" for key in ("recall", "precision", "f1"))
+            lines.append(f"| {label} | {row['records']} | {cells} |")
+    if "decoys" in result:
+        lines += ["", "| decoy | accuracy | weight array |", "|---|---|---|"]
+        for decoy, found in result["decoys"].items():
+            cells = [_cell(found[k]["accuracy"]) for k in ("model", "weight array") if k in found]
+            lines.append(f"| {decoy} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(found: dict[str, float]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def write_report(path: str | Path, result: dict[str, Any], *, force: bool = False) -> None:
+    """Write a result: ``.json`` all of it, ``.md`` its tables.
+
+    Raises
+    ------
+    UsageError
+        Another suffix.
+    """
+    if Path(path).suffix not in (".json", ".md"):
+        raise UsageError(f"{path}: the suffix must be .json or .md")
+    with atomic_output(path, force=force) as out:
+        if Path(path).suffix == ".md":
+            out.write(to_markdown(result))
+        else:
+            out.write(json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,223 @@
+"""One answer a sequence: the class of a non-coding RNA, a splice site, a ribosome load.
+
+Each is a model directory from ``stemloop finetune sequence``. What comes out of a record:
+
+===========  ===================================================================================
+classify     ``label``, its ``probability``, and ``p_LABEL`` for each class
+regress      ``value``
+splice       ``site`` (donor, acceptor or none), ``p_donor``, ``p_acceptor``, ``p_none``
+===========  ===================================================================================
+
+A splice model's labels are ``SPECIES SITE`` for true sites and ``SPECIES SITE DECOY`` for what only
+looks like one; the probabilities are summed over decoys, and over species unless one is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stemloop.errors import InputError, UsageError
+from stemloop.formats.fasta import read_sequences
+from stemloop.formats.stream import Source, atomic_output
+from stemloop.formats.tables import write_table
+from stemloop.records import Result, SequenceRecord
+from stemloop.weights.sequence_head import Meaning, load_sequence_model
+
+if TYPE_CHECKING:
+    from stemloop.models.sequence_model import SequenceModel
+
+Floats = npt.NDArray[np.float64]
+
+#: Sequences that are read and sorted by length at a time, and that go through the model at a time.
+BLOCK, BATCH = 1024, 32
+
+SITES = ("donor", "acceptor")
+
+
+class Labeller:
+    """A model that says one thing of a sequence.
+
+    Parameters
+    ----------
+    model : SequenceModel
+        Encoder and head, in evaluation mode.
+    meaning : Meaning
+        What its outputs mean.
+
+    Examples
+    --------
+    >>> from stemloop.alphabet import RINALMO
+    >>> from stemloop.models.presets import EncoderConfig
+    >>> from stemloop.models.rinalmo import RiNALMo
+    >>> from stemloop.models.sequence_head import HeadConfig
+    >>> from stemloop.models.sequence_model import SequenceModel
+    >>> encoder = RiNALMo(EncoderConfig(vocab_size=22, hidden=32, layers=1, heads=2, ffn_inner=64))
+    >>> model = SequenceModel(encoder, RINALMO, HeadConfig(width=32, outputs=2)).eval()
+    >>> labeller = Labeller(model, Meaning("classify", ("coding", "not")))
+    >>> probabilities = labeller.outputs([SequenceRecord("x", "ACGU")])
+    >>> probabilities.shape, round(float(probabilities.sum()), 6)
+    ((1, 2), 1.0)
+    """
+
+    def __init__(self, model: SequenceModel, meaning: Meaning) -> None:
+        self.model, self.meaning = model, meaning
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str], *, device: str = "cpu") -> Labeller:
+        """Read a model directory; see `stemloop.weights.sequence_head.load_sequence_model`."""
+        return cls(*load_sequence_model(name_or_path, device=device))
+
+    def outputs(self, records: Iterable[SequenceRecord]) -> Floats:
+        """Probabilities (N, classes), or numbers (N, 1) in the units of the training set.
+
+        A record's outputs do not depend on the other records.
+
+        Raises
+        ------
+        InputError
+            A sequence that the model cannot read; the record is named.
+        """
+        import torch
+
+        items = list(records)
+        for item in items:
+            try:
+                self.model.pieces(item.sequence)
+            except InputError as error:
+                raise InputError(error.message, record=item.id, expected=error.expected) from error
+        order = sorted(range(len(items)), key=lambda k: -items[k].length)
+        found = np.empty((len(items), self.model.head.config.outputs))
+        with torch.inference_mode():
+            for k in range(0, len(order), BATCH):
+                batch = order[k : k + BATCH]
+                out = self.model([items[i].sequence for i in batch]).double()
+                if self.meaning.task == "classify":
+                    out = out.softmax(dim=1)
+                else:
+                    out = out * self.meaning.deviation + self.meaning.mean
+                found[batch] = out.cpu().numpy()
+        return found
+
+    def results(
+        self, source: Source | Iterable[SequenceRecord], describe: Describe | None = None
+    ) -> Iterator[Result]:
+        """Results of all records, in their order, read block by block.
+
+        Parameters
+        ----------
+        source : path, file object, or iterable of SequenceRecord
+            Sequences.
+        describe : callable, optional
+            Outputs of a record to its values; by the model's task otherwise.
+        """
+        say = describe or self.describe
+        named = isinstance(source, str | os.PathLike) or hasattr(source, "read")
+        records: Iterable[SequenceRecord] = read_sequences(source) if named else source  # type: ignore[arg-type,assignment]
+        block: list[SequenceRecord] = []
+        for record in records:
+            block.append(record)
+            if len(block) == BLOCK:
+                yield from self._say(block, say)
+                block = []
+        yield from self._say(block, say)
+
+    def _say(self, block: list[SequenceRecord], say: Describe) -> Iterator[Result]:
+        for record, row in zip(block, self.outputs(block) if block else (), strict=True):
+            yield Result(record, say(row))
+
+    def describe(self, row: Floats) -> dict[str, str | int | float]:
+        """Values of a record from its outputs; see the top of this module."""
+        if self.meaning.task == "regress":
+            return {"value": _r(row[0])}
+        best = int(row.argmax())
+        return {
+            "label": self.meaning.labels[best],
+            "probability": _r(row[best]),
+            **{f"p_{label}": _r(p) for label, p in zip(self.meaning.labels, row, strict=True)},
+        }
+
+
+Describe = Callable[[Floats], dict[str, str | int | float]]
+
+
+def splice_sites(meaning: Meaning, species: str | None = None) -> Describe:
+    """How a splice model's outputs become a site; see the top of this module.
+
+    Parameters
+    ----------
+    meaning : Meaning
+        Its labels.
+    species : str, optional
+        Only labels of this species; their probabilities are made to add up to 1.
+
+    Raises
+    ------
+    UsageError
+        No splice model, or one that does not know the species.
+
+    Examples
+    --------
+    >>> labels = ("fly donor", "fly acceptor", "fly donor n2", "worm donor")
+    >>> say = splice_sites(Meaning("classify", labels), "fly")
+    >>> say(np.array([0.4, 0.1, 0.3, 0.2]))
+    {'site': 'donor', 'p_donor': 0.5, 'p_acceptor': 0.125, 'p_none': 0.375}
+    """
+    words = [label.split() for label in meaning.labels]
+    if meaning.task != "classify" or any(len(w) < 2 or w[1] not in SITES for w in words):
+        raise UsageError("this is no splice model: its labels are not 'SPECIES SITE [DECOY]'")
+    known = sorted({w[0] for w in words})
+    if species is not None and species not in known:
+        raise UsageError(f"this model does not know {species!r}; it knows {', '.join(known)}")
+    counted = np.array([species is None or w[0] == species for w in words])
+    true = {site: np.array([w[1:] == [site] for w in words]) & counted for site in SITES}
+
+    def describe(row: Floats) -> dict[str, str | int | float]:
+        total = row[counted].sum()
+        p = {site: float(row[mask].sum() / total) for site, mask in true.items()}
+        p["none"] = max(0.0, 1.0 - sum(p.values()))
+        site = max(p, key=lambda name: p[name])
+        return {"site": site, **{f"p_{name}": _r(value) for name, value in p.items()}}
+
+    return describe
+
+
+def write_results(path: str | Path, results: Iterable[Result], *, force: bool = False) -> int:
+    """Write results, TSV, CSV or Parquet by suffix, or one JSON object a line for ``.jsonl``.
+
+    Returns
+    -------
+    int
+        Records.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        The file is there already, or cannot be written.
+    UsageError
+        Unknown suffix.
+    """
+    count = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for result in results:
+            count += 1
+            yield {"id": result.record.id, "length": result.record.length, **result.values}
+
+    if str(path).endswith(".jsonl"):
+        with atomic_output(path, force=force) as out:
+            out.writelines(json.dumps(row) + "\n" for row in rows())
+    else:
+        write_table(path, rows(), force=force)
+    return count
+
+
+def _r(value: float) -> float:
+    return round(float(value), 6)

@@ -1,0 +1,391 @@
+"""Training of heads for whole sequences, on a frozen encoder or together with it.
+
+========  ==================================================================================
+encoder   what learns
+========  ==================================================================================
+frozen    the head; the encoder runs once over each sequence and its output is kept on disk
+full      head and encoder, from the first step on
+gradual   the head first, then the encoder's blocks from the last one down
+lora      the head and low-rank adapters in the blocks (peft), merged at the end
+========  ==================================================================================
+
+The weights of the epoch with the best score on the validation records are kept; the test records
+are scored once, at the end. Every random draw is a function of (seed, epoch, step), and what was
+trained is saved every so many steps: a run that was killed and resumed ends with the same bits as
+one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stemloop.errors import InputError
+from stemloop.formats.stream import atomic_output
+from stemloop.formats.tables import write_table
+from stemloop.models.sequence_model import SequenceModel
+from stemloop.training.embedding_store import EmbeddingStore
+from stemloop.training.lora import add_adapters, merge_adapters
+from stemloop.training.run_folder import RunFolder, unfreezing_groups
+from stemloop.training.sequence_card import model_card
+from stemloop.training.sequence_data import (
+    Labelled,
+    SequenceData,
+    leakage_report,
+    read_data,
+    resemblance,
+)
+from stemloop.training.sequence_loss import class_weights, loss_of, scores_of
+from stemloop.training.sequence_recipe import SequenceRecipe
+from stemloop.weights.locate import is_bundled, sha256_file
+from stemloop.weights.sequence_head import Meaning, load_sequence_model, save_sequence_model
+from stemloop.weights.store import WEIGHTS, Model
+
+#: Sequences that a frozen encoder takes at a time, and that are scored at a time.
+TOGETHER = 32
+
+#: Training sequences that the scale of a frozen encoder's output is taken from.
+SCALED = 4000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; handed to the callback after each step and each validation."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+    metric: str
+    score: float | None = None
+    best: bool = False
+
+
+class SequenceTrainer:
+    """Train a head by a recipe.
+
+    Parameters
+    ----------
+    recipe : SequenceRecipe
+        What to do.
+    model : Model
+        Encoder to start from, as `stemloop.weights.store.load` gives it; it is this very encoder
+        that learns.
+    folder : path
+        Folder of the recipe's data files.
+    output : path
+        Folder of the run: ``run.json`` (recipe and checksums), ``split.tsv``, ``leakage.json``,
+        ``log.jsonl``, ``state.pt`` for resuming, and at the end ``metrics.json`` and ``model``.
+    device : str
+        Where it runs.
+    embeddings : path, optional
+        Folder for the output of a frozen encoder, which runs may share; ``embeddings`` in the run's
+        folder by default.
+
+    Raises
+    ------
+    InputError, FormatError
+        The data cannot be used; see `stemloop.training.sequence_data.read_data`.
+    UsageError
+        The head does not fit the encoder.
+    """
+
+    def __init__(
+        self,
+        recipe: SequenceRecipe,
+        model: Model,
+        folder: str | Path,
+        output: str | Path,
+        *,
+        device: str = "cpu",
+        embeddings: str | Path | None = None,
+    ) -> None:
+        self.embeddings = Path(embeddings) if embeddings else Path(output) / "embeddings"
+        self.recipe, self.source, self.output = recipe, model, Path(output)
+        self.device = torch.device(device)
+        self.data: SequenceData = read_data(recipe, Path(folder))
+        self.encoder_hash = sha256_file(model.path / WEIGHTS)
+        self.folder = RunFolder(
+            self.output,
+            {
+                "recipe": recipe.model_dump(mode="json", exclude={"save_every"}),
+                "encoder": self.encoder_hash,
+                "data": self.data.digest,
+            },
+        )
+        self.meaning = self._meaning()
+        self.weights: Tensor | None = None
+        if recipe.balance:
+            self.weights = class_weights(self.data.train, self.data.labels).to(self.device)
+        torch.manual_seed(recipe.seed)
+        config = recipe.head.config(model.config.hidden, max(len(self.data.labels), 1))
+        guide = recipe.guide.guide() if recipe.guide else None
+        model.encoder.requires_grad_(False)
+        self.model = SequenceModel(model.encoder, model.alphabet, config, guide).to(self.device)
+        self.cached = recipe.encoder == "frozen" and guide is None
+        self.store: EmbeddingStore | None = None
+        self._check_lengths()
+        self._choose()
+
+    def _meaning(self) -> Meaning:
+        if self.recipe.task == "classify":
+            return Meaning("classify", self.data.labels)
+        values = np.array([float(x.label) for x in self.data.train])
+        return Meaning("regress", (), float(values.mean()), float(values.std()) or 1.0)
+
+    def _check_lengths(self) -> None:
+        """Refuse a sequence that the head cannot read before any computing starts."""
+        for item in (x for items in self.data.parts.values() for x in items):
+            try:
+                self.model.pieces(item.sequence)
+            except InputError as error:
+                raise InputError(
+                    f"{item.where}: {error.message}", record=item.id, expected=error.expected
+                ) from error
+
+    def _choose(self) -> None:
+        """What learns, from which epoch on, at which part of the rates."""
+        recipe, encoder = self.recipe, self.source.encoder
+        groups: list[tuple[int, float, list[nn.Parameter]]] = [
+            (0, recipe.learning_rate, list(self.model.head.parameters()))
+        ]
+        if recipe.encoder == "full":
+            # Not the language-model head, which has no part in this.
+            members = [p for n, p in encoder.named_parameters() if "lm_mask_head" not in n
+                       and not n.startswith("cls.") and "pooler" not in n]  # fmt: skip
+            groups.append((0, recipe.encoder_rate, members))
+        elif recipe.encoder == "gradual":
+            rate = recipe.learning_rate / recipe.unfreeze.divide
+            groups += [(e, rate, p) for e, p in unfreezing_groups(encoder, recipe.unfreeze)]
+        elif recipe.encoder == "lora":
+            adapters = add_adapters(encoder, recipe.lora.rank, recipe.lora.alpha)
+            groups.append((0, recipe.encoder_rate, adapters))
+        self.starts = [start for start, _, _ in groups]
+        self.rates = [rate for _, rate, _ in groups]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": p, "lr": r} for _, r, p in groups], weight_decay=recipe.weight_decay
+        )
+        chosen = {id(p) for _, _, members in groups for p in members}
+        self.trained = {n: p for n, p in self.model.named_parameters() if id(p) in chosen}
+
+    def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Claim the run's folder, report on its data, run a frozen encoder; `run` does it too.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with (sequences embedded, sequences to embed).
+
+        Raises
+        ------
+        UsageError
+            ``output`` belongs to another recipe, encoder or other data.
+        OutputError
+            A folder cannot be made.
+        """
+        self.folder.claim()
+        report = self.output / "leakage.json"
+        if not report.exists():
+            marks, method = resemblance(self.data, self.recipe.leakage, self.recipe.split.coverage)
+            rows = [
+                {"id": x.id, "part": name, "label": x.label, "place": x.where, "in_training": mark}
+                for name, items in self.data.parts.items()
+                for x, mark in zip(items, marks.get(name, [""] * len(items)), strict=True)
+            ]
+            write_table(self.output / "split.tsv", rows, force=True)
+            _write_json(report, leakage_report(self.data, marks, method))
+        if not self.cached:
+            return
+        config = self.model.head.config
+        pooled = config.kind == "pooled"
+        what = ["pooled" if pooled else "rows", *(config.pools if pooled else ()), *config.layers]
+        self.store = EmbeddingStore(
+            self.embeddings,
+            "/".join([self.encoder_hash, *map(str, what)]),
+            config.features,
+        )
+        self.source.encoder.eval()
+        pieces = {
+            piece
+            for items in self.data.parts.values()
+            for x in items
+            for piece in self.model.pieces(x.sequence)
+        }
+
+        def compute(batch: list[str]) -> list[Tensor]:
+            rows, lengths = self.model.features(batch)
+            return list(rows.split(lengths))
+
+        with torch.inference_mode():
+            order = sorted(pieces, key=lambda piece: (-len(piece), piece))
+            self.store.fill_batches(order, compute, TOGETHER, progress)
+            sample = np.random.default_rng((self.recipe.seed, 1 << 22)).permutation(
+                len(self.data.train)
+            )[:SCALED]
+            parts = [self._rows(self.data.train[k].sequence)[0] for k in sample]
+        self.model.head.fit_scale(torch.cat(parts).to(self.device))
+
+    def _rows(self, sequence: str) -> tuple[Tensor, list[int]]:
+        assert self.store is not None
+        parts = [self.store[piece] for piece in self.model.pieces(sequence)]
+        return torch.cat(parts), [len(part) for part in parts]
+
+    def _outputs(self, sequences: Sequence[str]) -> Tensor:
+        if self.store is None:
+            return self.model(sequences)
+        found = [self._rows(sequence) for sequence in sequences]
+        rows = torch.cat([rows for rows, _ in found]).to(self.device)
+        lengths = [length for _, lengths in found for length in lengths]
+        out = self.model.head(rows, lengths)
+        return self.model.mean_of(out, [len(lengths) for _, lengths in found])
+
+    def run(self, report: Callable[[Progress], None] | None = None) -> dict[str, Any]:
+        """Train, or go on with what ``output`` holds; write the best model, return its metrics.
+
+        Parameters
+        ----------
+        report : callable, optional
+            Called after each step and each validation.
+
+        Returns
+        -------
+        dict
+            Content of ``metrics.json``: scores of ``validation`` and ``test``, epochs, seconds.
+
+        Raises
+        ------
+        UsageError, OutputError
+            See `prepare`.
+        WeightsError
+            The state of the run is damaged.
+        """
+        self.prepare()
+        state = self.folder.resume(self.trained, self.optimizer) or {
+            "epoch": 0, "step": 0, "steps": 0, "loss": 0.0, "score": None, "best": None,
+            "best_epoch": 0, "log": [],
+        }  # fmt: skip
+        while state["epoch"] < self.recipe.epochs:
+            if state["epoch"] - state["best_epoch"] >= self.recipe.patience:
+                break
+            self._run_epoch(state, report)
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(state["best"][name])
+        if self.recipe.encoder == "lora":
+            merge_adapters(self.source.encoder)
+        metrics = self._metrics(state)
+        leakage = json.loads((self.output / "leakage.json").read_text(encoding="utf-8"))
+        source = {
+            "recipe": self.recipe.name, "task": self.recipe.task, "seed": self.recipe.seed,
+            "encoder": self.source.path.name, "encoder_sha256": self.encoder_hash,
+            "data_sha256": self.data.digest, "metrics": metrics,
+        }  # fmt: skip
+        own = is_bundled(self.source.path) and self.recipe.encoder == "frozen"
+        save_sequence_model(
+            self.output / "model", self.model, self.meaning, source=source,
+            card=model_card(self.recipe, self.meaning, source, leakage),
+            alone=self.source.path.name if own else None, force=True,
+        )  # fmt: skip
+        load_sequence_model(self.output / "model")  # what was written can be read
+        _write_json(self.output / "metrics.json", metrics)
+        return metrics
+
+    def _metrics(self, state: dict[str, Any]) -> dict[str, Any]:
+        found = {
+            name: {k: round(v, 5) for k, v in scores_of(items, out, self.meaning).items()}
+            for name, items in (("validation", self.data.validation), ("test", self.data.test))
+            if items
+            for out in (self.predict([x.sequence for x in items]),)
+        }
+        return found | {
+            "selected_by": self.recipe.metric,
+            "best_epoch": state["best_epoch"],
+            "epochs": state["epoch"],
+            "seconds": round(sum(entry["seconds"] for entry in state["log"]), 1),
+        }
+
+    def _run_epoch(self, state: dict[str, Any], report: Callable[[Progress], None] | None) -> None:
+        recipe, epoch, train = self.recipe, state["epoch"], self.data.train
+        order = np.random.default_rng((recipe.seed, epoch)).permutation(len(train))
+        batches = [order[k : k + recipe.batch_size]
+                   for k in range(0, len(order), recipe.batch_size)]  # fmt: skip
+        for start, group in zip(self.starts, self.optimizer.param_groups, strict=True):
+            for parameter in group["params"]:
+                parameter.requires_grad_(start <= epoch)
+        self.model.head.train()
+        self.source.encoder.train(recipe.encoder != "frozen")
+        began = time.monotonic()
+        for step in range(state["step"], len(batches)):
+            seed = int(np.random.default_rng((recipe.seed, epoch, step)).integers(2**31))
+            items = [train[k] for k in batches[step]]
+            total = recipe.epochs * len(batches)
+            state["loss"] += self._step(items, seed, recipe.rate(state["steps"], total))
+            state["steps"] += 1
+            state["step"] = step + 1
+            if state["steps"] % recipe.save_every == 0:
+                self.folder.save(state, self.trained, self.optimizer)
+            if report:
+                loss, seconds = state["loss"] / (step + 1), time.monotonic() - began
+                report(
+                    Progress(epoch + 1, recipe.epochs, step + 1, len(batches), loss, seconds,
+                             recipe.metric)
+                )  # fmt: skip
+        loss = state["loss"] / len(batches)
+        validation = self.data.validation
+        scores = scores_of(validation, self.predict([x.sequence for x in validation]), self.meaning)
+        score = scores[recipe.metric]
+        better = state["score"] is None or score > state["score"]
+        if better:
+            kept = {name: p.detach().cpu().clone() for name, p in self.trained.items()}
+            state |= {"score": score, "best": kept, "best_epoch": epoch + 1}
+        state |= {"epoch": epoch + 1, "step": 0, "loss": 0.0}
+        seconds = time.monotonic() - began
+        entry = {"epoch": epoch + 1, "loss": round(loss, 6)}
+        entry |= {name: round(value, 5) for name, value in scores.items()}
+        state["log"].append(entry | {"seconds": round(seconds, 1)})
+        self.folder.save(state, self.trained, self.optimizer)
+        if report:
+            report(
+                Progress(epoch + 1, recipe.epochs, len(batches), len(batches), loss, seconds,
+                         recipe.metric, score, better)
+            )  # fmt: skip
+
+    def _step(self, items: list[Labelled], seed: int, rate: float) -> float:
+        for base, group in zip(self.rates, self.optimizer.param_groups, strict=True):
+            group["lr"] = base * rate
+        torch.manual_seed(seed)
+        outputs = self._outputs([x.sequence for x in items])
+        loss = loss_of(items, outputs, self.meaning, self.weights)
+        self.optimizer.zero_grad()
+        loss.backward()
+        learning = [p for p in self.trained.values() if p.grad is not None]
+        nn.utils.clip_grad_norm_(learning, self.recipe.clip)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def predict(self, sequences: Sequence[str]) -> Tensor:
+        """Outputs (N, outputs) of sequences, without dropout, on the host."""
+        self.model.head.eval()
+        self.source.encoder.eval()
+        order = sorted(range(len(sequences)), key=lambda k: -len(sequences[k]))
+        out = torch.empty(len(sequences), self.model.head.config.outputs)
+        with torch.inference_mode():
+            for k in range(0, len(order), TOGETHER):
+                batch = order[k : k + TOGETHER]
+                out[batch] = self._outputs([sequences[i] for i in batch]).float().cpu()
+        return out
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with atomic_output(path, force=True) as out:
+        out.write(json.dumps(content, indent=2) + "\n")
