@@ -93,9 +93,36 @@ def test_mistakes(cli, known: Path, tmp_path: Path, tiny_structures: Path) -> No
         ([tmp_path / "none.dbn"], 3, "none.dbn: cannot be read"),
         ([tmp_path / "none.csv"], 3, "none.csv: cannot be read"),
         ([], 2, "give a file of known structures, or a --protocol"),
-        ([known, "--model", "turner2004", "-d", "best"], 2, "unknown decoder 'best'"),
+        ([known, "--model", "turner2004", "-d", "best"], 2, "'--decoder'"),
         ([known, "--predictions", known, "-o", taken], 4, "exists already"),
         (["--protocol", "archiveii-family-fold"], 2, "takes --recipe, --data and --runs"),
+        (["--protocol", "bprna-ts0", "--data", tmp_path], 2, "takes --recipe, --data and --runs"),
+        (
+            ["--protocol", "bprna-ts0", "--data", tmp_path, "--model", "turner2004", "--runs", few],
+            2,
+            "takes --recipe, --data and --runs",
+        ),
+        (
+            ["--protocol", "bprna-ts0", "--data", tmp_path, "--model", "turner2004"],
+            3,
+            "no such data file",
+        ),
+        (
+            [
+                "--protocol",
+                "archiveii-family-fold",
+                "--data",
+                tiny_structures,
+                "--split",
+                "5S",
+                "--model",
+                "turner2004",
+            ],
+            2,
+            "no split '5S'; known: 5s, 16s+grp1",
+        ),
+        ([known, "--split", "5s"], 2, "are of a --protocol"),
+        ([known, "--predictions", known, "--against", "mea"], 2, "go without"),
     ):
         ran = cli("evaluate", "structure", *arguments)
         assert (ran.code, message in ran.err) == (code, True), ran.err
@@ -136,3 +163,55 @@ def test_the_protocol_from_end_to_end(cli, tiny_structures: Path, tmp_path: Path
     assert "stage" not in other.err
     assert other.out != ran.out
     assert (tmp_path / "r.md").read_text().strip() == other.out.strip()
+
+
+def test_strata_calibration_and_another_decoder(cli, tmp_path: Path) -> None:
+    """Two RNAs with and one without a pseudoknot, of different lengths."""
+    knot = "GGGGCAAAACCCGAAAGCCCCAACGGGAA", "(((((....[[[[...)))))..]]]].."
+    tail = "A" * 90
+    known = tmp_path / "known.dbn"
+    known.write_text(
+        f">k_1\n{knot[0]}\n{knot[1]}\n>k_2\n{knot[0]}{tail}\n{knot[1]}{'.' * 90}\n"
+        ">h_1\nGGGGGAAAACCCCC\n(((((....)))))\n"
+    )
+    report = tmp_path / "r.json"
+    command = ("evaluate", "structure", known, "--model", "turner2004", "-d", "greedy")
+    ran = cli(*command, "--threshold", 0.3, "--against", "mea", "--against", "hybrid", "-o", report)
+    assert ran.code == 0, ran.err
+    summary = json.loads(report.read_text())
+    assert {k: v["rnas"] for k, v in summary["strata"]["length"].items()} == {
+        "medium": 1,
+        "short": 2,
+    }
+    assert {k: v["rnas"] for k, v in summary["strata"]["pseudoknots"].items()} == {
+        "with": 2,
+        "without": 1,
+    }
+    assert summary["strata"]["pseudoknots"]["without"]["scores"]["f1"]["mean"] == 1.0
+    assert [c["peer"] for c in summary["comparisons"]] == ["decoder mea", "decoder hybrid"]
+    parts = summary["comparisons"][0]["strata"]["pseudoknots"]
+    assert parts["with"]["rnas"] == 2
+    assert parts["without"]["scores"]["f1"]["difference"] == 0.0
+    bases = summary["calibration"]["bases"]
+    assert sum(row["count"] for row in bases["bins"]) == 2 * len(knot[0]) + 90 + 14
+    assert 0.0 <= bases["expected_calibration_error"] < 0.6
+    for words in ("Expected calibration error", "*pseudoknots: with*", "short: to 100"):
+        assert words in ran.out
+
+
+def test_a_protocol_with_a_fixed_model(cli, tiny_structures: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    command = ("evaluate", "structure", "--protocol", "archiveii-family-fold")
+    command += ("--data", tiny_structures, "--model", "turner2004")
+    ran = cli(*command, "-o", report)
+    assert ran.code == 0, ran.err
+    summary = json.loads(report.read_text())
+    assert summary["rnas"] == 18
+    assert (summary["model"], summary["protocol"]) == ("turner2004", "archiveii-family-fold")
+    assert "recipe" not in summary
+    ran = cli(
+        *command, "--split", "tRNA", "--split", "16s+grp1", "--sample", 3, "-o", report, "--force"
+    )
+    assert ran.code == 0, ran.err
+    summary = json.loads(report.read_text())
+    assert (summary["splits"], summary["sample"], summary["rnas"]) == (["tRNA", "16s+grp1"], 3, 5)

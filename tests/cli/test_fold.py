@@ -324,3 +324,24 @@ def test_a_forbidden_structure_is_null_in_json(cli, tmp_path: Path) -> None:
     source.write_text(">x\nGGGGCCCC\n(((())))\n")
     assert cli("fold", "--eval", source, *MODEL).out.splitlines()[2] == "(((())))"
     assert json.loads(cli("fold", "--eval", source, *MODEL, "-f", "jsonl").out)["energy"] is None
+
+
+def test_long_rnas_are_folded_in_windows_and_it_is_said(cli, tmp_path: Path) -> None:
+    path = tmp_path / "two.fa"
+    letters = "".join(np.random.default_rng(0).choice(list("ACGU"), 150))
+    path.write_text(f">short\n{letters[:90]}\n>long\n{letters}\n")
+    command = ("fold", path, "--model", "turner2004", "--window", 100)
+    ran = cli(*command, "-f", "jsonl")
+    assert ran.code == 0, ran.err
+    assert ran.err == (
+        "note: record 'long' of 150 nucleotides was folded in windows of 100: no pair spans more "
+        "than 50\n"
+    )
+    short, long = map(json.loads, ran.out.splitlines())
+    assert "window" not in short
+    assert (long["window"], long["longest_span"], long["ensemble_energy"]) == (100, 50, None)
+    assert cli("fold", path, "--model", "turner2004").err == ""
+    for more, message in ((("-n", 3), "samples"), (("-d", "mfe"), "the mfe decoder")):
+        ran = cli(*command, *more)
+        assert (ran.code, f"do not go with {message}" in ran.err) == (2, True)
+    assert "80 nucleotides or more" in cli("fold", path, "--window", 20).err

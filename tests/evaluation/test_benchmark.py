@@ -11,6 +11,7 @@ import pytest
 from stemloop.data.structures import ARCHIVEII_CLASSES, rfam_families_of
 from stemloop.errors import FormatError, InputError, StructureError, UsageError
 from stemloop.evaluation import benchmark
+from stemloop.evaluation.protocols import family_folds
 from stemloop.folding.crf import load_crf
 from stemloop.formats.structure import write_structures
 from stemloop.tasks.structure import FoldSettings
@@ -117,13 +118,15 @@ def test_each_class_is_predicted_by_its_own_model(
     used: list[tuple[str, set[str]]] = []
     real = benchmark.predict
 
-    def spy(items, settings, *, processes):
+    def spy(items, settings, **more):
         used.append((settings.model, {item.family for item in items}))
-        return real(items, settings, processes=processes)
+        return real(items, settings, **more)
 
     monkeypatch.setattr(benchmark, "predict", spy)
-    table = benchmark.archiveii_family_fold(models, tiny_structures)
-    assert used == [(str(model), {name}) for name, model in models.items()]
+    splits = family_folds(tiny_structures, ["tRNA", "16s", "grp1"])
+    by_split = {"tRNA": models["tRNA"], "16s+grp1": models["16s"]}
+    table = benchmark.evaluate_splits(splits, by_split)
+    assert used == [(str(models["tRNA"]), {"tRNA"}), (str(models["16s"]), {"16s", "grp1"})]
     assert len(table.rows) == 6
     assert set(table.families) == {"tRNA", "16s", "grp1"}
 

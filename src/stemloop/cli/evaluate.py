@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -11,15 +13,19 @@ from typing import Annotated, Any
 
 import typer
 
+from stemloop.cli.fold import DecoderName
 from stemloop.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Score predictions against what is known.")
 
 
-class Protocol(StrEnum):
-    """Protocols with their own training."""
+class ProtocolName(StrEnum):
+    """Protocols of structure prediction."""
 
     archiveii_family_fold = "archiveii-family-fold"
+    archiveii_random = "archiveii-random"
+    rfam_clans = "rfam-clans"
+    bprna_ts0 = "bprna-ts0"
 
 
 @app.callback()
@@ -35,16 +41,32 @@ def structure(
     predictions: Annotated[
         Path | None, typer.Option(help="Predicted structures of the same RNAs, in their order.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Predict with this, as in 'fold'.")] = "fold-crf",
-    decoder: Annotated[str, typer.Option("--decoder", "-d", help="mea, centroid or mfe.")] = "mea",
+    model: Annotated[
+        str | None, typer.Option(help="Predict with this, as in 'fold'; fold-crf unless given.")
+    ] = None,
+    decoder: Annotated[
+        DecoderName, typer.Option("--decoder", "-d", help="As in 'fold'.")
+    ] = DecoderName.mea,
     gamma: Annotated[float | None, typer.Option(help="Of the decoder.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Of the decoder.")] = None,
+    against: Annotated[
+        list[DecoderName] | None,
+        typer.Option(help="Predict with this decoder, too, and compare (repeatable)."),
+    ] = None,
     average: Annotated[list[str] | None, typer.Option(help="As in 'fold'.")] = None,
     protocol: Annotated[
-        Protocol | None, typer.Option(help="Train and predict by this protocol instead.")
+        ProtocolName | None,
+        typer.Option(help="Test on these RNAs: a trained model each split, or one --model."),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="Recipe of the protocol.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Train the models of a protocol so.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the structure data.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder of the protocol's trainings.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this split of the protocol (repeatable).")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Only so many RNAs of each split, drawn at random.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training.")] = None,
     peers: Annotated[
         Path | None, typer.Option(help="Scores of peers on single RNAs (CSV, with a model column).")
@@ -59,73 +81,118 @@ def structure(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     force: Annotated[bool, typer.Option(help="Replace output that exists.")] = False,
 ) -> None:
-    """Precision, recall and F1 (strict and +-1), MCC, with bootstrap intervals."""
+    """Precision, recall and F1 (strict and +-1), MCC, with bootstrap intervals; calibration."""
+    import torch
+
     from stemloop.cli.finetune import show
     from stemloop.cli.fold import sets_to_average
     from stemloop.cli.progress import counted
     from stemloop.errors import OutputExistsError
     from stemloop.evaluation import benchmark, report
+    from stemloop.evaluation.calibration import Calibration
+    from stemloop.evaluation.protocols import PROTOCOLS, Split, narrowed, of_all, sampled
     from stemloop.evaluation.scores import evaluate_structures, read_scores, write_scores
     from stemloop.tasks.structure import FoldSettings
+    from stemloop.training.recipes import load_recipe
     from stemloop.weights.locate import sha256_file
 
     began = time.monotonic()
     for path in (output, scores):
         if path is not None and path.is_file() and not force:
             raise OutputExistsError(f"{path} exists already; --force replaces it")
+    if peer and peers is None:
+        raise UsageError("--peer needs --peers, the file with their scores")
+    trained = recipe is not None or runs is not None
+    if protocol is not None:
+        complete = data is not None and references is None and predictions is None
+        if not complete or (trained and None in (recipe, runs)) or trained == bool(model):
+            raise UsageError(
+                "a protocol takes --recipe, --data and --runs, or --model and --data, and no "
+                "references"
+            )
+    elif references is None:
+        raise UsageError("give a file of known structures, or a --protocol")
+    elif predictions is not None and (against or model):
+        raise UsageError("--predictions go without --model and --against")
+    elif trained or split or sample or seed is not None:
+        raise UsageError("--recipe, --runs, --split, --sample and --seed are of a --protocol")
     settings = FoldSettings(
-        model=model,
-        decoder=decoder,  # type: ignore[arg-type]
+        model=model or "fold-crf",
+        decoder=decoder.value,
         gamma=gamma,
+        threshold=threshold,
         average=sets_to_average(average),  # type: ignore[arg-type]
     )
+    torch.set_num_threads(1)
 
     def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
         return counted(items, "RNAs", total)
 
     facts: dict[str, Any] = {
-        "decoder": decoder,
+        "decoder": decoder.value,
         "gamma": gamma,
         "average": average or "the model's own",
     }
+    if threshold is not None:
+        facts["threshold"] = threshold
+    models = None
     if protocol is not None:
-        if recipe is None or data is None or runs is None or references is not None:
-            raise UsageError("a protocol takes --recipe, --data and --runs, and no references")
-        import torch
-
-        from stemloop.training.recipes import load_recipe
-
-        torch.set_num_threads(1)
-        parsed = load_recipe(recipe)
-        if seed is not None:
-            parsed = parsed.model_copy(update={"seed": seed})
-        models = benchmark.train_family_folds(parsed, data, runs, jobs=jobs, report=show)
-        table = benchmark.archiveii_family_fold(
-            models, data, settings, processes=jobs, progress=progress
-        )
-        facts |= {"protocol": protocol.value, "recipe": parsed.name, "seed": parsed.seed}
-        facts["average"] = average or list(parsed.average)
-        used = {source.file for stage in parsed.stages for source in stage.sources}
-        used.add(benchmark.ARCHIVEII_FILE)
+        assert data is not None
+        kind = PROTOCOLS[protocol.value]
+        everything = kind.splits(data)
+        splits = narrowed(everything, split)
+        facts |= {"protocol": kind.name, "splits": [part.name for part in splits]}
+        used = set(kind.files)
+        if recipe is not None and runs is not None:
+            parsed = load_recipe(recipe)
+            if seed is not None:
+                parsed = parsed.model_copy(update={"seed": seed})
+            models = benchmark.train_splits(
+                kind,
+                splits,
+                parsed,
+                data,
+                runs,
+                shared=of_all(everything) if kind.shares else None,
+                jobs=jobs,
+                report=show,
+            )
+            facts |= {"recipe": parsed.name, "seed": parsed.seed, "unseen": kind.unseen}
+            facts["average"] = average or list(parsed.average)
+            used |= {source.file for stage in parsed.stages for source in stage.sources}
+        else:
+            facts |= {"model": model, "unseen": "what this model was not trained on"}
         facts["data"] = {name: sha256_file(data / name) for name in sorted(used)}
-    elif references is None:
-        raise UsageError("give a file of known structures, or a --protocol")
+        if sample is not None:
+            splits = [sampled(part, sample) for part in splits]
+            facts["sample"] = sample
     else:
+        assert references is not None
         known = benchmark.read_references(references)
+        splits = [Split("all", tuple(known))]
         if predictions is not None:
-            triples = benchmark.pair_up(known, predictions)
             facts = {"predictions": predictions.name}
         else:
-            triples = benchmark.predict(known, settings, processes=jobs)
-            facts["model"] = model
-        table = evaluate_structures(progress(triples, len(known)))
+            facts["model"] = settings.model
         facts |= {"references": references.name, "data": {references.name: sha256_file(references)}}
+    calibration = Calibration()
+    if predictions is not None:
+        triples = benchmark.pair_up(known, predictions)
+        table = evaluate_structures(progress(triples, len(known)))
+    else:
+        options = {"processes": jobs, "progress": progress}
+        table = benchmark.evaluate_splits(
+            splits, models, settings, calibration=calibration, **options
+        )
+        facts["calibration"] = calibration.summary()
+    comparisons = []
+    for name in against or ():
+        other = replace(settings, decoder=name.value, gamma=None, threshold=None)
+        scored = benchmark.evaluate_splits(splits, models, other, **options)
+        comparisons.append(report.paired(table, scored, name=f"decoder {name.value}"))
     facts["versions"] = {name: version(name) for name in ("stemloop", "ViennaRNA", "torch")}
     facts["seconds"] = round(time.monotonic() - began, 1)
     summary = report.summarise(table) | facts
-    if peer and peers is None:
-        raise UsageError("--peer needs --peers, the file with their scores")
-    comparisons = []
     for name in peer or ():
         assert peers is not None
         comparisons.append(report.paired(table, read_scores(peers, model=name), name=name))
@@ -134,6 +201,52 @@ def structure(
         write_scores(scores, table, force=force)
     if output is not None:
         report.write_report(output, summary, comparisons, force=force)
+
+
+@app.command("leakage")
+def leakage(
+    protocol: Annotated[ProtocolName, typer.Argument(help="Protocol whose splits are examined.")],
+    recipe: Annotated[Path, typer.Option(help="Recipe that says what is trained on.")],
+    data: Annotated[Path, typer.Option(help="Folder of the structure data.")],
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this split of the protocol (repeatable).")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Only so many RNAs of each split, drawn at random.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Report to write (JSON).")
+    ] = None,
+    hits: Annotated[
+        Path | None,
+        typer.Option(help="Nearest training RNA of each test RNA to write: .tsv, .csv, .parquet."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of MMseqs2.")] = 1,
+    force: Annotated[bool, typer.Option(help="Replace output that exists.")] = False,
+) -> None:
+    """What splits share with their training data: families, sequences, near copies (MMseqs2)."""
+    from stemloop.errors import OutputExistsError
+    from stemloop.evaluation import leakage as leaks
+    from stemloop.evaluation.protocols import PROTOCOLS, narrowed, sampled
+    from stemloop.formats.stream import atomic_output
+    from stemloop.formats.tables import write_table
+    from stemloop.training.recipes import load_recipe
+
+    for path in (output, hits):
+        if path is not None and path.is_file() and not force:
+            raise OutputExistsError(f"{path} exists already; --force replaces it")
+    kind = PROTOCOLS[protocol.value]
+    splits = narrowed(kind.splits(data), split)
+    if sample is not None:
+        splits = [sampled(part, sample) for part in splits]
+    summary, rows = leaks.examine(
+        kind, splits, load_recipe(recipe), data, threads=threads, report=typer.echo
+    )
+    if hits is not None:
+        write_table(hits, rows, force=force)
+    if output is not None:
+        with atomic_output(output, force=force) as out:
+            out.write(json.dumps(summary, indent=2) + "\n")
 
 
 class Part(StrEnum):
@@ -239,3 +352,41 @@ def language_model(
     typer.echo(reports.to_markdown(result))
     if output is not None:
         reports.write_report(output, result, force=force)
+
+
+@app.command("sequence")
+def sequence_labels(
+    run: Annotated[Path, typer.Argument(help="Folder of a `stemloop finetune sequence` run.")],
+    data: Annotated[Path, typer.Option(help="Folder of its data files.")] = Path(),
+    baselines: Annotated[
+        bool, typer.Option(help="Score plain methods, trained on the same records, too.")
+    ] = True,
+    decoys: Annotated[
+        bool, typer.Option("--decoys", help="Splice models: each site against each kind of decoy.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Report to write: .json or .md.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    force: Annotated[bool, typer.Option(help="Replace output that exists.")] = False,
+) -> None:
+    """Classes or numbers of the run's test records, with intervals, beside plain methods."""
+    import torch
+
+    from stemloop.errors import OutputExistsError
+    from stemloop.evaluation import labels
+
+    if output is not None and output.is_file() and not force:
+        raise OutputExistsError(f"{output} exists already; --force replaces it")
+    torch.set_num_threads(1)
+    result = labels.examine_run(
+        run,
+        data,
+        baselines=baselines,
+        decoys=decoys,
+        seed=seed,
+        report=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(labels.to_markdown(result))
+    if output is not None:
+        labels.write_report(output, result, force=force)

@@ -102,6 +102,14 @@ def fold(
     ] = None,
     temperature: Annotated[float, typer.Option("--temperature", "-T", help="Celsius.")] = 37.0,
     max_span: Annotated[int, typer.Option(help="Longest j - i + 1 of a pair, 0 = any.")] = 0,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Fold RNAs longer than this in overlapping windows of this length (0: never); "
+            "unless given, those of more than 3000 in windows of 1000.",
+        ),
+    ] = None,
     constraint: Annotated[
         bool,
         typer.Option(
@@ -175,6 +183,7 @@ def fold(
         samples=samples,
         seed=seed or 0,
         circular=circular,
+        window=window,
     )
     two_strands = duplex or (sequence is not None and "&" in sequence)
     _check(
@@ -226,6 +235,8 @@ def fold(
 
         def rows() -> Iterator[dict[str, Any]]:
             for result in counted(fold_stream(work, settings, processes=jobs), "RNAs"):
+                if "window" in result.values:
+                    typer.echo(_in_windows(result), err=True)
                 _write(result, layout, out)
                 if str(output) == "-":
                     out.flush()
@@ -245,6 +256,15 @@ def _check(*clashes: tuple[bool, str, bool, str]) -> None:
     for one, name, other, option in clashes:
         if one and other:
             raise UsageError(f"{name} and {option} do not go together")
+
+
+def _in_windows(result: Result) -> str:
+    """What the user of a long RNA must know of its structure."""
+    record, values = result.record, result.values
+    return (
+        f"note: record {record.id!r} of {record.length} nucleotides was folded in windows of "
+        f"{values['window']}: no pair spans more than {values['longest_span']}"
+    )
 
 
 def _write(result: Result, layout: Layout, out: TextIO) -> None:
@@ -298,6 +318,8 @@ def _as_json(result: Result) -> dict[str, Any]:
         "confidence": [round(float(p), 4) for p in result.arrays["confidence"]],
         "ensemble_defect": round(float(values["ensemble_defect"]), 4),
     }
+    if "window" in values:
+        line |= {key: values[key] for key in ("window", "longest_span")}
     if "binding_energy" in values:
         line["binding_energy"] = _number(values["binding_energy"])
     if "samples" in result.arrays:

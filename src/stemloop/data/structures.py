@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +39,7 @@ def read_labelled(
     structure: str = "structure",
     family: str | None = None,
     kind: str | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> list[LabelledStructure]:
     """Read a CSV table (plain or compressed) of sequences with dot-bracket structures.
 
@@ -49,6 +50,8 @@ def read_labelled(
     id, sequence, structure, family, kind : str
         Column names. Without a family column the family is the identifier up to the first ``_``,
         which is how ArchiveII names its classes.
+    where : mapping of str to str, optional
+        Only rows that hold these words in these columns.
 
     Raises
     ------
@@ -62,7 +65,8 @@ def read_labelled(
     result = []
     with open_text(path) as handle:
         reader = csv.DictReader(handle)
-        wanted = [c for c in (id, sequence, structure, family, kind) if c]
+        where = where or {}
+        wanted = [c for c in (id, sequence, structure, family, kind, *where) if c]
         for column in wanted:
             if column not in (reader.fieldnames or ()):
                 raise FormatError(
@@ -74,6 +78,8 @@ def read_labelled(
         for index, row in enumerate(reader):
             if any(row[column] is None for column in wanted):
                 raise FormatError("a field is missing", path=str(path), line=reader.line_num)
+            if any(words not in row[column] for column, words in where.items()):
+                continue
             text = row[sequence].upper().replace("T", "U")
             record = SequenceRecord(row[id], text, index=index)
             try:
@@ -106,6 +112,17 @@ def training_reference(structure: Structure) -> Structure:
     return Structure(structure.record, nested_subset(pairs))
 
 
+def class_families() -> dict[str, set[str]]:
+    """Rfam accessions of each ArchiveII class."""
+    table: dict[str, set[str]] = {}
+    text = files("stemloop.data").joinpath("tables/archiveii_rfam_classes.tsv").read_text()
+    for line in text.splitlines():
+        if not line.startswith(("#", "class\t")):
+            name, accession, _ = line.split("\t")
+            table.setdefault(name, set()).add(accession)
+    return table
+
+
 def rfam_families_of(classes: Iterable[str]) -> frozenset[str]:
     """Rfam accessions that belong to ArchiveII classes (``5s 16s 23s RNaseP grp1 srp ...``).
 
@@ -119,12 +136,7 @@ def rfam_families_of(classes: Iterable[str]) -> frozenset[str]:
     >>> sorted(rfam_families_of(["telomerase"]))
     ['RF00024', 'RF00025', 'RF01050', 'RF02462']
     """
-    table: dict[str, set[str]] = {}
-    text = files("stemloop.data").joinpath("tables/archiveii_rfam_classes.tsv").read_text()
-    for line in text.splitlines():
-        if not line.startswith(("#", "class\t")):
-            name, accession, _ = line.split("\t")
-            table.setdefault(name, set()).add(accession)
+    table = class_families()
     result: set[str] = set()
     for name in classes:
         if name not in table:

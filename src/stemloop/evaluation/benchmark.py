@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,29 +16,54 @@ from stemloop.data.structures import (
     held_out_with,
     read_labelled,
 )
-from stemloop.errors import InputError
+from stemloop.errors import InputError, UsageError
+from stemloop.evaluation.calibration import Calibration
+from stemloop.evaluation.protocols import (
+    PROTOCOLS,
+    Protocol,
+    Split,
+    family_folds,
+    of_all,
+    read_archiveii,
+)
 from stemloop.evaluation.scores import ScoreTable, evaluate_structures
 from stemloop.folding.crf import save_crf
+from stemloop.formats.stream import atomic_output, open_text
 from stemloop.formats.structure import read_structures
 from stemloop.records import Structure
 from stemloop.tasks.structure import fold_stream
 from stemloop.tasks.structure_settings import FoldSettings
 from stemloop.training.recipes import StructureRecipe
 from stemloop.training.structure import Progress, StructureTrainer
-from stemloop.training.structure_data import hold_out
 
-#: File of ArchiveII inside the folder of the structure data.
-ARCHIVEII_FILE = "ArchiveII.csv.xz"
+__all__ = ["read_archiveii"]
 
 
 def predict(
-    items: Sequence[LabelledStructure], settings: FoldSettings, *, processes: int = 1
+    items: Sequence[LabelledStructure],
+    settings: FoldSettings,
+    *,
+    processes: int = 1,
+    calibration: Calibration | None = None,
 ) -> Iterator[tuple[Structure, Structure, str]]:
-    """Fold RNAs with known structures: (prediction, reference, family) of each, in their order."""
+    """Fold RNAs with known structures: (prediction, reference, family) of each, in their order.
+
+    What `calibration` is given takes in the probabilities.
+    """
     jobs = ((item.structure.record, None) for item in items)
+    if calibration is not None:
+        settings = replace(settings, probabilities=True)
     results = fold_stream(jobs, settings, processes=processes)
     for item, result in zip(items, results, strict=True):
         assert result.structure is not None
+        if calibration is not None:
+            calibration.add(
+                item.family,
+                result.arrays["pair_probability"],
+                result.structure.pairs,
+                result.arrays["confidence"],
+                item.structure.pairs,
+            )
         yield result.structure, item.structure, item.family
 
 
@@ -71,18 +99,111 @@ def pair_up(
         yield mine, item.structure, item.family
 
 
-def read_archiveii(folder: str | Path) -> list[LabelledStructure]:
-    """Read the RNAs of ArchiveII with their classes.
+def train_splits(
+    protocol: Protocol,
+    splits: Sequence[Split],
+    recipe: StructureRecipe,
+    folder: str | Path,
+    runs: str | Path,
+    *,
+    shared: Split | None = None,
+    jobs: int = 1,
+    report: Callable[[str, Progress], None] | None = None,
+) -> dict[str, Path]:
+    """Train a model for each split of a protocol, or go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        What the splits are of.
+    splits : sequence of Split
+        Those to train for.
+    recipe : StructureRecipe
+        The training. Runs of another recipe or seed need another folder.
+    folder : path
+        Folder of the structure data.
+    runs : path
+        Where the runs are kept, one folder each.
+    shared : Split, optional
+        What must stay out of the stages that say ``each_fold: false``, which are then trained
+        once, for all splits. They are trained for each split like the others unless given.
+    jobs : int
+        Processes.
+    report : callable, optional
+        Called with the name of the run and its progress.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        Model folder of each split.
 
     Raises
     ------
-    InputError
-        The file is not in the folder.
+    UsageError
+        A run in the folder is of another recipe, seed or split.
     """
-    path = Path(folder) / ARCHIVEII_FILE
-    if not path.is_file():
-        raise InputError("no such data file", path=str(path))
-    return read_labelled(path)
+    folder, runs = Path(folder), Path(runs)
+
+    def train(split: Split, part: StructureRecipe, start: Path | None) -> Path:
+        # A finished run trains nothing; the trainer refuses one of another recipe or seed.
+        output = runs / split.name
+        data = without_sequences(part, folder, output / "data", split.without)
+        held = split.hold_out
+        trainer = StructureTrainer(part, data, output, hold_out=held, jobs=jobs, start=start)
+        net = trainer.run((lambda p: report(split.name, p)) if report else None)
+        card: dict[str, object] = {"recipe": recipe.name, "seed": recipe.seed}
+        card |= {"held_out": held.names, "protocol": protocol.name, "split": split.name}
+        card["sequences_left_out"] = len(split.without)
+        save_crf(output / "model", net, card, recipe.average, trainer.evidence)
+        return output
+
+    first = None
+    once = [stage for stage in recipe.stages if not stage.each_fold]
+    if shared is not None and once:
+        first = train(shared, recipe.model_copy(update={"stages": once}), None)
+        if len(once) == len(recipe.stages):
+            return {split.name: first / "model" for split in splits}
+    return {split.name: train(split, recipe, first) / "model" for split in splits}
+
+
+def without_sequences(
+    recipe: StructureRecipe, folder: Path, copy: Path, left_out: frozenset[str]
+) -> Path:
+    """Folder of a recipe's data without some sequences: a copy, or the folder if there are none.
+
+    Raises
+    ------
+    UsageError
+        The copy is there, and was made without other sequences.
+    """
+    if not left_out:
+        return folder
+    columns = {source.file: source.sequence for stage in recipe.stages for source in stage.sources}
+    facts = {
+        "sequences": hashlib.sha256("\n".join(sorted(left_out)).encode()).hexdigest(),
+        "files": sorted(columns),
+    }
+    note = copy / "left_out.json"
+    if note.is_file():
+        if json.loads(note.read_text(encoding="utf-8")) != facts:
+            raise UsageError(f"{copy} belongs to another split; choose another folder for the runs")
+        return copy
+    for name, column in columns.items():
+        if not (folder / name).is_file():
+            raise InputError("no such data file", path=str(folder / name))
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        with open_text(folder / name) as handle, atomic_output(copy / name, force=True) as out:
+            reader = csv.DictReader(handle)
+            writer = csv.DictWriter(out, reader.fieldnames or (), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(
+                row
+                for row in reader
+                if (row.get(column) or "").upper().replace("T", "U") not in left_out
+            )
+    # Last, so that a copy that was cut off is made anew.
+    note.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return copy
 
 
 def train_family_folds(
@@ -94,89 +215,65 @@ def train_family_folds(
     jobs: int = 1,
     report: Callable[[str, Progress], None] | None = None,
 ) -> dict[str, Path]:
-    """Train the models of the family folds, or go on where an earlier call stopped.
+    """Train the models of the family folds of ArchiveII; see `train_splits`.
 
     The stages that say ``each_fold: false`` are trained once, without any of the nine classes and
     their Rfam families; the others are trained once a held-out class. Classes that are held out
     together share a model; all do where no stage is trained for a class.
-
-    Parameters
-    ----------
-    recipe : StructureRecipe
-        The training. Runs of another recipe or seed need another folder.
-    folder : path
-        Folder of the structure data.
-    runs : path
-        Where the runs are kept, one folder each.
-    classes : iterable of str
-        Classes to hold out in turn.
-    jobs : int
-        Processes.
-    report : callable, optional
-        Called with the name of the run and its progress.
 
     Returns
     -------
     dict of str to pathlib.Path
         Model folder of each class.
     """
-    folder, runs = Path(folder), Path(runs)
-    items = read_archiveii(folder)
-
-    def train(name: str, part: StructureRecipe, held: Sequence[str], start: Path | None) -> Path:
-        # A finished run trains nothing; the trainer refuses one of another recipe or seed.
-        trainer = StructureTrainer(
-            part, folder, runs / name, hold_out=hold_out(held, items), jobs=jobs, start=start
-        )
-        net = trainer.run((lambda p: report(name, p)) if report else None)
-        card = {"recipe": recipe.name, "seed": recipe.seed, "held_out": trainer.hold_out.names}
-        save_crf(runs / name / "model", net, card, recipe.average, trainer.evidence)
-        return runs / name
-
-    shared = None
-    once = [stage for stage in recipe.stages if not stage.each_fold]
-    if once:
-        first = recipe.model_copy(update={"stages": once})
-        shared = train("shared", first, ARCHIVEII_CLASSES, None)
-    if shared is not None and len(once) == len(recipe.stages):
-        return dict.fromkeys(classes, shared / "model")
-    models: dict[str, Path] = {}
-    for name in classes:
-        group = "+".join(sorted(held_out_with(name)))
-        models[name] = train(group, recipe, sorted(held_out_with(name)), shared) / "model"
-    return models
+    wanted = list(classes)
+    models = train_splits(
+        PROTOCOLS["archiveii-family-fold"],
+        family_folds(folder, wanted),
+        recipe,
+        folder,
+        runs,
+        shared=of_all(family_folds(folder)),
+        jobs=jobs,
+        report=report,
+    )
+    return {name: models["+".join(sorted(held_out_with(name)))] for name in wanted}
 
 
-def archiveii_family_fold(
-    models: dict[str, Path],
-    folder: str | Path,
+def evaluate_splits(
+    splits: Sequence[Split],
+    models: Mapping[str, Path] | None = None,
     settings: FoldSettings = FoldSettings(),
     *,
     processes: int = 1,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
+    calibration: Calibration | None = None,
 ) -> ScoreTable:
-    """Predict each ArchiveII class with the model that never saw it, and score all RNAs.
+    """Predict the RNAs of each split with its model, and score all of them.
 
     Parameters
     ----------
-    models : dict of str to pathlib.Path
-        Model folder of each class, from `train_family_folds`.
-    folder : path
-        Folder of the structure data.
+    splits : sequence of Split
+        What is tested.
+    models : mapping of str to pathlib.Path, optional
+        Model folder of each split, from `train_splits`; the model of the settings for all unless
+        given.
     settings : FoldSettings
-        Decoder and options; its model is replaced.
+        Decoder and options.
     processes : int
         Processes to fold in.
     progress : callable, optional
-        Wraps the iteration over the predictions of a class, given their number.
+        Wraps the iteration over the predictions of a split, given their number.
+    calibration : Calibration, optional
+        Takes in all probabilities.
     """
-    items = read_archiveii(folder)
     triples: list[tuple[Structure, Structure, str]] = []
-    for name, model in models.items():
+    for split in splits:
         # Longest first keeps all processes busy to the end.
-        mine = sorted((x for x in items if x.family == name), key=lambda x: -len(x.sequence))
+        mine = sorted(split.test, key=lambda x: -len(x.sequence))
+        own = replace(settings, model=str(models[split.name])) if models else settings
         predictions: Iterable[Any] = predict(
-            mine, replace(settings, model=str(model)), processes=processes
+            mine, own, processes=processes, calibration=calibration
         )
         triples += progress(predictions, len(mine)) if progress else predictions
     return evaluate_structures(triples)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from stemloop.errors import InputError
+from stemloop.evaluation.markdown import to_markdown
 from stemloop.evaluation.metrics import METRICS, FloatArray, bootstrap_means, family_means
-from stemloop.evaluation.scores import ScoreRow, ScoreTable
+from stemloop.evaluation.scores import ScoreRow, ScoreTable, strata
 from stemloop.formats.stream import atomic_output
 
 SCHEMA = "stemloop.structure-scores"
@@ -31,16 +32,6 @@ DEFINITIONS = {
     "family": "mean over the RNAs of a family",
     "macro": "unweighted mean of the family means",
     "all_rnas": "mean over all RNAs, families ignored",
-}
-
-_HEADINGS = {
-    "f1": "F1",
-    "precision": "precision",
-    "recall": "recall",
-    "relaxed_f1": "relaxed F1",
-    "relaxed_precision": "relaxed precision",
-    "relaxed_recall": "relaxed recall",
-    "mcc": "MCC",
 }
 
 
@@ -61,7 +52,8 @@ def summarise(
     Returns
     -------
     dict
-        ``macro`` and, in ``families``, ``scores`` map a score's name to mean, low and high.
+        ``macro`` and, in ``families``, ``scores`` map a score's name to mean, low and high;
+        ``strata`` have the same shape as ``families``, see `stemloop.evaluation.scores.strata`.
 
     Examples
     --------
@@ -75,17 +67,8 @@ def summarise(
     (1, 0.583)
     """
     values = table.values(*table.metrics).reshape(len(table.rows), -1)
-    means = family_means(values, table.families)
-    draws = bootstrap_means(values, table.families, seed=seed, resamples=resamples)
-
-    def scores(mean: FloatArray, draw: FloatArray) -> dict[str, dict[str, float]]:
-        low, high = _interval(draw, confidence)
-        return {
-            name: {"mean": _r(mean[k]), "low": _r(low[k]), "high": _r(high[k])}
-            for k, name in enumerate(table.metrics)
-        }
-
-    lengths = family_means([row.length for row in table.rows], table.families)
+    families, draws = _by_family(table, seed, resamples, confidence)
+    means = list(family_means(values, table.families).values())
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -96,16 +79,41 @@ def summarise(
         },
         "bootstrap": _bootstrap(seed, resamples, confidence),
         "rnas": len(table.rows),
-        "macro": scores(np.mean(list(means.values()), axis=0), _macro(draws)),
+        "macro": _scores(table, np.mean(means, axis=0), _macro(draws), confidence),
         "all_rnas": {n: _r(m) for n, m in zip(table.metrics, values.mean(axis=0), strict=True)},
-        "families": {
-            family: {
-                "rnas": table.families.count(family),
-                "mean_length": round(float(lengths[family]), 1),
-                "scores": scores(means[family], draws[family]),
-            }
-            for family in means
+        "families": families,
+        "strata": {
+            kind: _by_family(part, seed, resamples, confidence)[0]
+            for kind, part in strata(table).items()
         },
+    }
+
+
+def _by_family(
+    table: ScoreTable, seed: int, resamples: int, confidence: float
+) -> tuple[dict[str, Any], Mapping[str, FloatArray]]:
+    """Entry of each family for a report, and the bootstrap draws of their means."""
+    values = table.values(*table.metrics).reshape(len(table.rows), -1)
+    lengths = family_means([row.length for row in table.rows], table.families)
+    draws = bootstrap_means(values, table.families, seed=seed, resamples=resamples)
+    entries = {
+        family: {
+            "rnas": table.families.count(family),
+            "mean_length": round(float(lengths[family]), 1),
+            "scores": _scores(table, mean, draws[family], confidence),
+        }
+        for family, mean in family_means(values, table.families).items()
+    }
+    return entries, draws
+
+
+def _scores(
+    table: ScoreTable, mean: FloatArray, draws: FloatArray, confidence: float
+) -> dict[str, dict[str, float]]:
+    low, high = _interval(draws, confidence)
+    return {
+        name: {"mean": _r(mean[k]), "low": _r(low[k]), "high": _r(high[k])}
+        for k, name in enumerate(table.metrics)
     }
 
 
@@ -136,7 +144,8 @@ def paired(
     -------
     dict
         ``macro`` and each of ``families`` map a score's name to ours, peer, difference (ours -
-        peer), low and high; ``better``, ``equal``, ``worse`` count RNAs.
+        peer), low and high; ``better``, ``equal``, ``worse`` count RNAs. ``strata`` have the shape
+        of ``families``.
 
     Raises
     ------
@@ -160,8 +169,6 @@ def paired(
     theirs = np.array([[other[i].scores[m] for m in metrics] for i in ids], np.float64)
     # Published files hold four decimals: closer than that is a tie.
     difference = np.where(np.abs(ours - theirs) < 1e-4, 0.0, ours - theirs)
-    our_means, their_means = family_means(ours, families), family_means(theirs, families)
-    draws = bootstrap_means(ours - theirs, families, seed=seed, resamples=resamples)
 
     def scores(a: FloatArray, b: FloatArray, draw: FloatArray) -> dict[str, dict[str, float]]:
         low, high = _interval(draw, confidence)
@@ -176,6 +183,24 @@ def paired(
             for k, metric in enumerate(metrics)
         }
 
+    def by_label(labels: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, FloatArray]]:
+        """Entry of each label, and the bootstrap draws of their mean differences."""
+        our_means, their_means = family_means(ours, labels), family_means(theirs, labels)
+        draws = bootstrap_means(ours - theirs, labels, seed=seed, resamples=resamples)
+        entries = {
+            label: {
+                "rnas": labels.count(label),
+                "scores": scores(our_means[label], their_means[label], draws[label]),
+            }
+            for label in our_means
+        }
+        return entries, draws
+
+    entries, draws = by_label(families)
+    parts = {
+        kind: {row.id: row.family for row in part.rows}
+        for kind, part in strata(ScoreTable([mine[i] for i in ids])).items()
+    }
     return {
         "peer": name,
         "bootstrap": _bootstrap(seed, resamples, confidence),
@@ -183,8 +208,8 @@ def paired(
         "only_ours": len(mine) - len(ids),
         "only_peer": len(other) - len(ids),
         "macro": scores(
-            np.mean(list(our_means.values()), axis=0),
-            np.mean(list(their_means.values()), axis=0),
+            np.mean(list(family_means(ours, families).values()), axis=0),
+            np.mean(list(family_means(theirs, families).values()), axis=0),
             _macro(draws),
         ),
         "counts": {
@@ -195,13 +220,8 @@ def paired(
             }
             for k, metric in enumerate(metrics)
         },
-        "families": {
-            family: {
-                "rnas": families.count(family),
-                "scores": scores(our_means[family], their_means[family], draws[family]),
-            }
-            for family in our_means
-        },
+        "families": entries,
+        "strata": {kind: by_label([labels[i] for i in ids])[0] for kind, labels in parts.items()},
     }
 
 
@@ -234,97 +254,6 @@ def _bootstrap(seed: int, resamples: int, confidence: float) -> dict[str, Any]:
 
 def _r(value: float) -> float:
     return round(float(value), 6)
-
-
-def to_markdown(summary: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Markdown tables of a summary and of comparisons with peers.
-
-    Parameters
-    ----------
-    summary : mapping
-        From :func:`summarise`.
-    comparisons : sequence of mapping
-        From :func:`paired`.
-
-    Examples
-    --------
-    >>> table = ScoreTable([ScoreRow("a", "tRNA", 76, {"f1": 1.0, "relaxed_f1": 1.0})])
-    >>> print(to_markdown(summarise(table)).splitlines()[4])
-    | tRNA | 1 | 1.000 | 1.000 |
-    """
-    metrics = list(summary["macro"])
-    head = ["family", "RNAs", *(_HEADINGS[name] for name in metrics)]
-    lines = [_row(head), _rule(len(head), 1)]
-    macro = [_with_interval(summary["macro"][name]) for name in metrics]
-    lines.append(_row(["**macro**", str(summary["rnas"]), *macro]))
-    lines.append(
-        _row(
-            ["all RNAs", str(summary["rnas"]), *(f"{summary['all_rnas'][m]:.3f}" for m in metrics)]
-        )
-    )
-    for family, entry in summary["families"].items():
-        means = [f"{entry['scores'][name]['mean']:.3f}" for name in metrics]
-        lines.append(_row([_cell(family), str(entry["rnas"]), *means]))
-    boot = summary["bootstrap"]
-    lines += [
-        "",
-        f"In brackets: {boot['confidence']:.0%} bootstrap interval ({boot['kind']}, "
-        f"{boot['resamples']} resamples, seed {boot['seed']}).",
-    ]
-    lines += [
-        f"- {_HEADINGS.get(name, name)}: {text}" for name, text in summary["definitions"].items()
-    ]
-    for comparison in comparisons:
-        lines += ["", *_comparison(comparison)]
-    return "\n".join(lines) + "\n"
-
-
-def _comparison(comparison: Mapping[str, Any]) -> list[str]:
-    """Lines of one comparison: F1 and relaxed F1 where there are, else all shared scores."""
-    shared = comparison["macro"]
-    metrics = [name for name in ("f1", "relaxed_f1") if name in shared] or list(shared)
-    peer = _cell(comparison["peer"])
-    head = ["family", "RNAs"]
-    for name in metrics:
-        head += [f"{_HEADINGS[name]}", f"{peer}", "difference"]
-    lines = [f"Difference to {peer} on {comparison['rnas']} RNAs:", ""]
-    lines += [_row(head), _rule(len(head), 1)]
-    blocks = [("**macro**", comparison["rnas"], shared)] + [
-        (_cell(family), entry["rnas"], entry["scores"])
-        for family, entry in comparison["families"].items()
-    ]
-    for label, rnas, scores in blocks:
-        cells = [label, str(rnas)]
-        for name in metrics:
-            s = scores[name]
-            cells += [f"{s['ours']:.3f}", f"{s['peer']:.3f}"]
-            cells.append(f"{s['difference']:+.3f} [{s['low']:+.3f}, {s['high']:+.3f}]")
-        lines.append(_row(cells))
-    counts = [
-        f"{_HEADINGS[name]} better in {c['better']}, equal in {c['equal']}, worse in {c['worse']}"
-        for name, c in comparison["counts"].items()
-        if name in metrics
-    ]
-    return [*lines, "", "; ".join(counts) + "."]
-
-
-def _with_interval(score: Mapping[str, float]) -> str:
-    return f"**{score['mean']:.3f}** [{score['low']:.3f}, {score['high']:.3f}]"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _rule(columns: int, left: int) -> str:
-    return "|" + "---|" * left + "---:|" * (columns - left)
-
-
-def _cell(text: str) -> str:
-    """Text that cannot end its cell or start markup."""
-    for character in "\\|`*_<[":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
 
 
 def write_report(

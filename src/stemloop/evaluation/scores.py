@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,10 +14,13 @@ from stemloop.errors import FormatError, InputError, StructureError
 from stemloop.evaluation.metrics import METRICS, FloatArray, structure_scores
 from stemloop.formats.stream import open_text
 from stemloop.formats.tables import write_table
+from stemloop.pairs import is_nested
 from stemloop.records import Structure
 
 #: Columns of published score files and the score they hold.
 _COLUMNS = {name: name for name in METRICS} | {"f1_shift": "relaxed_f1"}
+#: Strata by length and their longest RNAs; longer ones are ``long``.
+STRATA = (("short", 100), ("medium", 300))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,15 @@ class ScoreRow:
         Nucleotides.
     scores : mapping of str to float
         Score by name, see :data:`stemloop.evaluation.metrics.METRICS`.
+    pseudoknot : bool, optional
+        The known structure has pairs that cross; None where that is not known.
     """
 
     id: str
     family: str
     length: int
     scores: Mapping[str, float]
+    pseudoknot: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", MappingProxyType(dict(self.scores)))
@@ -135,8 +141,42 @@ def evaluate_structures(
                 record=record.id,
             )
         scores = structure_scores(predicted.pairs, reference.pairs, record.length)
-        rows.append(ScoreRow(record.id, family, record.length, scores))
+        knotted = not is_nested(reference.pairs)
+        rows.append(ScoreRow(record.id, family, record.length, scores, knotted))
     return ScoreTable(rows)
+
+
+def strata(table: ScoreTable) -> dict[str, ScoreTable]:
+    """The same scores with strata in the place of families.
+
+    Returns
+    -------
+    dict of str to ScoreTable
+        ``length``: ``short`` (up to 100 nucleotides), ``medium`` (up to 300) and ``long``.
+        ``pseudoknots``: ``with`` and ``without`` pairs that cross in the known structure; only
+        where that is known of all RNAs and there are both. Only kinds that tell RNAs apart.
+
+    Examples
+    --------
+    >>> table = ScoreTable([ScoreRow("a", "tRNA", 76, {"f1": 1.0}),
+    ...                     ScoreRow("b", "tRNA", 101, {"f1": 0.5})])
+    >>> {kind: part.families for kind, part in strata(table).items()}
+    {'length': ('medium', 'short')}
+    """
+    kinds = {"length": [_length_stratum(row.length) for row in table.rows]}
+    if None not in {row.pseudoknot for row in table.rows}:
+        kinds["pseudoknots"] = ["with" if row.pseudoknot else "without" for row in table.rows]
+    return {
+        kind: ScoreTable(
+            [replace(row, family=name) for row, name in zip(table.rows, names, strict=True)]
+        )
+        for kind, names in kinds.items()
+        if len(set(names)) > 1
+    }
+
+
+def _length_stratum(length: int) -> str:
+    return next((name for name, longest in STRATA if length <= longest), "long")
 
 
 def _plain(sequence: str) -> str:

@@ -162,8 +162,8 @@ def add_reactivity(fc: Any, sequence: str, reactivity: Reactivity) -> None:
         fc.sc_add_SHAPE_zarringhalam(listed, options.beta, default, conversion)
 
 
-def add_constraint(fc: Any, sequence: str, constraint: str) -> None:
-    """Add a hard constraint; see `compound`.
+def check_constraint(sequence: str, constraint: str) -> None:
+    """Check a hard constraint; see `compound`.
 
     Raises
     ------
@@ -188,6 +188,11 @@ def add_constraint(fc: Any, sequence: str, constraint: str) -> None:
             raise InputError(f"constraint closes a bracket at position {place} that is not open")
     if depth:
         raise InputError(f"constraint leaves {depth} bracket(s) open")
+
+
+def add_constraint(fc: Any, sequence: str, constraint: str) -> None:
+    """Add a hard constraint; see `check_constraint` for what it raises."""
+    check_constraint(sequence, constraint)
     fc.hc_add_from_db(constraint, RNA.CONSTRAINT_DB_DEFAULT | RNA.CONSTRAINT_DB_ENFORCE_BP)
 
 

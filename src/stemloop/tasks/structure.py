@@ -21,6 +21,7 @@ from stemloop.folding.conditions import CUT, Ensemble, ParameterSet
 from stemloop.folding.crf import ThermodynamicCRF, load_crf
 from stemloop.folding.decoders import Name, fold_and_decode
 from stemloop.folding.reactivity import Reactivity
+from stemloop.folding.windows import WindowedModel, longest_span
 from stemloop.formats.fasta import read_sequences
 from stemloop.records import Result, SequenceRecord, Structure
 from stemloop.tasks.structure_jobs import Job, read_strands
@@ -92,25 +93,32 @@ class Folder:
             ``structure`` with its nearest-neighbour energy; ``values``: ``energy`` and
             ``ensemble_energy`` (kcal/mol), ``ensemble_defect`` (expected share of bases in another
             state than drawn), of two strands ``cut`` (nucleotides of the first) and
-            ``binding_energy``; ``arrays``: ``confidence`` (L,), the probability of the state each
-            base is drawn in, ``pair_probability`` (L, L) where asked for, and where asked for
-            ``samples``, dot-brackets (N,), with ``sample_energy`` (N,). The record of two strands
-            holds their nucleotides one after the other.
+            ``binding_energy``, of RNAs folded in windows ``window`` and ``longest_span``
+            (nucleotides; their ``ensemble_energy`` is nan); ``arrays``: ``confidence`` (L,), the
+            probability of the state each base is drawn in, ``pair_probability`` (L, L) where asked
+            for, and where asked for ``samples``, dot-brackets (N,), with ``sample_energy`` (N,).
+            The record of two strands holds their nucleotides one after the other.
 
         Raises
         ------
         InputError
             The sequence is empty, or the constraint or the reactivities do not fit.
         UsageError
-            Two strands with settings that are for one.
+            Two strands with settings that are for one, or windows with settings for whole RNAs.
         """
         sequence, settings = record.sequence, self.settings
         self._check(record, reactivity)
+        window = settings.window_of(record, self.decoder.name)
         if constraint is not None and CUT in sequence:
             constraint = constraint.replace(CUT, "")
         try:
             pairs, ensemble = fold_and_decode(
-                self.model, sequence, self.decoder, self.options, constraint, reactivity
+                WindowedModel(self.model, window) if window else self.model,
+                sequence,
+                self.decoder,
+                self.options,
+                constraint,
+                reactivity,
             )
             samples = None
             if settings.samples:
@@ -142,7 +150,9 @@ class Folder:
         record = structure.record
         self._check(record, reactivity)
         more = {} if reactivity is None else {"reactivity": reactivity}
-        ensemble = self.model.ensemble(record.sequence, self.options, **more)
+        window = self.settings.window_of(record)
+        model = WindowedModel(self.model, window) if window else self.model
+        ensemble = model.ensemble(record.sequence, self.options, **more)
         return self._result(record, structure.pairs, ensemble, None)
 
     def _check(self, record: SequenceRecord, reactivity: Reactivity | None) -> None:
@@ -188,6 +198,10 @@ class Folder:
             "ensemble_energy": ensemble.free_energy,
             "ensemble_defect": float(1.0 - confidence.mean()),
         }
+        window = self.settings.window_for(record.length)
+        if window:
+            values["window"] = window
+            values["longest_span"] = longest_span(window, self.settings.max_span)
         if ensemble.binding_energy is not None:
             values["binding_energy"] = ensemble.binding_energy
         arrays: dict[str, np.ndarray] = {"confidence": confidence}
@@ -297,6 +311,7 @@ def fold(
     samples: int = 0,
     seed: int = 0,
     circular: bool = False,
+    window: int | None = None,
     reactivity: Reactivity | None = None,
 ) -> list[Result]:
     """Fold one RNA or many.
@@ -312,7 +327,7 @@ def fold(
         Processes to fold in.
     model, decoder, gamma, average, temperature, max_span, probabilities
         See `FoldSettings`.
-    threshold, samples, seed, circular
+    threshold, samples, seed, circular, window
         See `FoldSettings`.
     reactivity : Reactivity, optional
         Chemical probing; only for a single sequence.
@@ -347,6 +362,7 @@ def fold(
         samples=samples,
         seed=seed,
         circular=circular,
+        window=window,
     )
     if isinstance(sequences, Path):
         records = list(read_sequences(sequences))

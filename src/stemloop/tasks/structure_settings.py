@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import get_args
 
 from stemloop.errors import UsageError
-from stemloop.folding.conditions import FoldOptions, ParameterSet
+from stemloop.folding.conditions import CUT, FoldOptions, ParameterSet
 from stemloop.folding.decoders import Decoder, Name
+from stemloop.folding.windows import SHORTEST
+from stemloop.records import SequenceRecord
 
 #: The model that ships with the package.
 DEFAULT_MODEL = "fold-crf"
 #: Models that need no weights.
 PLAIN_MODELS: tuple[ParameterSet, ...] = get_args(ParameterSet)
+#: Unless asked for otherwise, longer RNAs are folded in windows of `WINDOW` nucleotides.
+LONGEST_WHOLE = 3000
+WINDOW = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,9 @@ class FoldSettings:
         Of the draw. What is drawn depends on it, on the RNA and on the settings, not on the others.
     circular : bool
         The ends of each RNA are joined.
+    window : int, optional
+        Fold RNAs longer than this in windows of this many nucleotides (`stemloop.folding.windows`),
+        0 for none. Unless given: windows of 1,000 for RNAs longer than 3,000.
     """
 
     model: str = DEFAULT_MODEL
@@ -62,6 +70,7 @@ class FoldSettings:
     samples: int = 0
     seed: int = 0
     circular: bool = False
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if self.decoder is not None or self.threshold is None:
@@ -80,6 +89,8 @@ class FoldSettings:
             raise UsageError("the longest span cannot be negative")
         if self.samples < 0 or self.seed < 0:
             raise UsageError("neither the number of samples nor the seed can be negative")
+        if self.window and self.window < SHORTEST:
+            raise UsageError(f"windows have {SHORTEST} nucleotides or more")
         if self.circular and self.samples:
             raise UsageError("structures of circular RNAs cannot be sampled")
         if self.circular and self.max_span:
@@ -98,3 +109,38 @@ class FoldSettings:
             self.max_span,
             self.circular,
         )
+
+    def window_for(self, length: int) -> int:
+        """Length of the windows that an RNA is folded in, 0 where it is folded whole.
+
+        Examples
+        --------
+        >>> FoldSettings().window_for(3000), FoldSettings().window_for(3001)
+        (0, 1000)
+        """
+        if self.window is None:
+            return WINDOW if length > LONGEST_WHOLE else 0
+        return self.window if length > self.window else 0
+
+    def window_of(self, record: SequenceRecord, decoder: str = "") -> int:
+        """Length of the windows for a record (`window_for`) by a decoder.
+
+        Raises
+        ------
+        UsageError
+            There are to be windows, and something else that is for whole RNAs only.
+        """
+        window = self.window_for(record.length)
+        for given, what in (
+            (CUT in record.sequence, "two strands"),
+            (self.circular, "a circle"),
+            (self.samples, "samples"),
+            (decoder == "mfe", "the mfe decoder"),
+        ):
+            if window and given:
+                raise UsageError(
+                    f"record {record.id!r} of {record.length} nucleotides is to be folded in "
+                    f"windows, which do not go with {what}; --window 0 (window=0) folds it whole, "
+                    "in time that grows with the cube of its length"
+                )
+        return window
