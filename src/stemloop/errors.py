@@ -12,7 +12,8 @@ OutputError  4     the output exists already, or cannot be written
 WeightsError 5     a checkpoint that is missing, damaged, unsafe or of another shape
 ExtraError   6     an optional package is needed: the message names the extra to install
 FetchError   7     a download failed, or the network is switched off
-ResultError  8     a check of the installation failed (``stemloop doctor``)
+ResultError  8     a check of the installation failed (``stemloop doctor``), or weights exploded in
+                   training
 ===========  ====  =======================================================================
 """
 

@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 
 from stemloop import __version__
-from stemloop.cli import convert, corpus, doctor, embed, evaluate, finetune, fold, pretrain, weights
+from stemloop.cli import (
+    convert,
+    corpus,
+    doctor,
+    embed,
+    evaluate,
+    finetune,
+    fold,
+    labels,
+    pretrain,
+    rbm,
+    weights,
+)
 from stemloop.errors import StemloopError
 
 app = typer.Typer(
@@ -47,6 +59,10 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("embed")(embed.embed)
+app.command("classify")(labels.classify)
+app.command("splice")(labels.splice)
+app.command("ribosome-load")(labels.ribosome_load)
+app.add_typer(rbm.app, name="rbm")
 app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,240 @@
+"""What a trained RBM is worth: its samples against data, its labels against held-out rows.
+
+Everything is computed from the folder of a run and the data it was trained on, divided as then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stemloop.data.labelled import MISSING, Labelled
+from stemloop.errors import InputError, UsageError
+from stemloop.evaluation.generated import (
+    Classifier,
+    adversarial_accuracy,
+    independent_classifier,
+    novelty,
+    quality,
+)
+from stemloop.models.rbm_chains import annealed_log_partition, generate, guess_labels
+from stemloop.training.rbm import split
+from stemloop.training.rbm_recipe import RBMRecipe
+from stemloop.training.rbm_run import RUN_FILE
+from stemloop.weights.rbm_store import StoredRBM, load_rbm
+
+Report = Callable[[str], None]
+
+
+def evaluate_run(
+    run: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    ages: Sequence[int] = (),
+    steps: Sequence[int] = (1, 2, 5, 10, 20, 50, 100),
+    count: int = 2000,
+    seed: int = 0,
+    annealing: tuple[int, int] | None = (1000, 200),
+    device: str = "cpu",
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Measure a run.
+
+    Parameters
+    ----------
+    run : str or path
+        Folder of the run.
+    folder : str or path
+        Folder of the recipe's data files.
+    ages : sequence of int
+        Updates; the nearest kept ages. Empty: the final model alone.
+    steps : sequence of int
+        Gibbs steps to measure after, for samples and for guessed labels.
+    count : int
+        Samples, and training rows they are compared with, at most. Each label has the same share
+        as in the training data.
+    seed : int
+        Of all random choices.
+    annealing : (int, int), optional
+        Temperatures and chains for log Z; None leaves the log-likelihood out.
+    device : str
+        Where to compute.
+    report : callable, optional
+        Gets a line now and then.
+
+    Returns
+    -------
+    dict
+        JSON values: the model's facts; ``natural``, held-out rows scored as if they were samples;
+        ``ages``, a list with ``update``, ``classification``, ``generation`` (a dict a number of
+        steps) and ``likelihood``.
+
+    Raises
+    ------
+    InputError
+        No run, or the data is not that of the run.
+    UsageError
+        Steps or count below one.
+    """
+    if min(steps, default=0) < 1 or count < 4:
+        raise UsageError("give steps of at least 1 and a count of at least 4")
+    base = Path(run)
+    try:
+        facts = json.loads((base / RUN_FILE).read_text(encoding="utf-8"))
+        recipe = RBMRecipe.model_validate(facts["recipe"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError("no folder of a run", path=str(run), expected=RUN_FILE) from error
+    data = recipe.data.read(folder)
+    if data.digest() != facts["data"]:
+        raise InputError(
+            "not the data of this run", path=str(folder), expected=f"SHA-256 {facts['data'][:12]}"
+        )
+    bench = Bench(recipe, data, count, seed)
+    result: dict[str, Any] = {
+        "recipe": facts["recipe"], "data_sha256": facts["data"], "seed": seed,
+        "rows": {"train": len(bench.train), "test": len(bench.test) if bench.test else 0},
+        "labels": bench.train.counts(), "compared": len(bench.reference),
+        "natural": bench.natural(), "ages": [],
+    }  # fmt: skip
+    for age in ages or (None,):
+        stored = load_rbm(base, age=age, device=device)
+        start = time.process_time()
+        entry = bench.measure(stored, sorted(set(steps)), annealing, report)
+        entry["cpu_seconds"] = round(time.process_time() - start, 1)
+        result["ages"].append(entry)
+    return result
+
+
+class Bench:
+    """Data of a run, ready to compare machines with."""
+
+    def __init__(self, recipe: RBMRecipe, data: Labelled, count: int, seed: int) -> None:
+        parts = split(recipe, data)
+        self.train, self.test = parts.train, parts.test
+        self.seed = seed
+        self.states = len(data.letters)
+        rng = np.random.default_rng(seed)
+        labels = self.train.labels if self.train.names else np.zeros(len(self.train), np.int64)
+        known = np.flatnonzero(labels != MISSING)
+        self.chosen = np.sort(rng.permutation(known)[:count])
+        self.reference = self.train.states[self.chosen]
+        self.labels = labels[self.chosen]
+        self.predict: Classifier | None = None
+        if len(self.train.names) > 1:
+            self.predict = independent_classifier(
+                self.train.states[known], labels[known], self.states
+            )
+
+    def natural(self) -> dict[str, Any]:
+        """Scores of held-out rows against as many training rows: what is possible."""
+        if self.test is None or len(self.test) < 4:
+            return {}
+        size = min(len(self.test), len(self.reference))
+        made = self.test.states[:size]
+        pick = np.random.default_rng(self.seed).permutation(len(self.reference))[:size]
+        scores = quality(self.reference[pick], made, self.states)
+        scores |= novelty(made, self.train.states, self.states)
+        if self.predict is not None:
+            known = self.test.labels[:size] != MISSING
+            right = self.predict(made) == self.test.labels[:size]
+            scores["label_accuracy"] = float(right[known].mean())
+        return {"rows": size, **_rounded(scores)}
+
+    def measure(
+        self,
+        stored: StoredRBM,
+        steps: Sequence[int],
+        annealing: tuple[int, int] | None,
+        report: Report | None = None,
+    ) -> dict[str, Any]:
+        """All measurements of a machine."""
+        update = stored.facts.get("update")
+        say = report or (lambda text: None)
+        say(f"update {update}: labels")
+        entry: dict[str, Any] = {"update": update, "classification": self.classify(stored, steps)}
+        generator = torch.Generator(stored.machine.device).manual_seed(self.seed)
+        labels = torch.tensor(self.labels, device=stored.machine.device)
+        made = stored.machine.random_visible(len(labels), generator)
+        entry["generation"] = {}
+        before = 0
+        for number in steps:
+            say(f"update {update}: samples after {number} steps")
+            made = generate(stored.machine, labels, number - before, generator, start=made)
+            before = number
+            entry["generation"][str(number)] = self.score(made.cpu().numpy())
+        if annealing is not None:
+            say(f"update {update}: log-likelihood")
+            entry["likelihood"] = self.likelihood(stored, *annealing)
+        return entry
+
+    def score(self, made: np.ndarray) -> dict[str, Any]:
+        """Scores of samples, one for each chosen training row and with its label."""
+        scores: dict[str, Any] = quality(self.reference, made, self.states)
+        scores |= novelty(made, self.train.states, self.states)
+        if self.predict is None:
+            return _rounded(scores)
+        right = self.predict(made) == self.labels
+        scores["label_accuracy"] = float(right.mean())
+        by_label = {}
+        for k, name in enumerate(self.train.names):
+            rows = self.labels == k
+            if rows.sum() < 2:
+                continue
+            aai = adversarial_accuracy(self.reference[rows], made[rows], self.states)
+            by_label[name] = _rounded(
+                {"label_accuracy": float(right[rows].mean()), "aai_truth": aai["truth"],
+                 "aai_syn": aai["syn"]}
+            )  # fmt: skip
+        return {**_rounded(scores), "by_label": by_label}
+
+    def classify(self, stored: StoredRBM, steps: Sequence[int]) -> dict[str, Any]:
+        """Accuracy on held-out rows: exact posterior, Gibbs steps, and logistic regression."""
+        if self.test is None or self.predict is None:
+            return {}
+        known = self.test.labels != MISSING
+        states = torch.tensor(self.test.states[known], device=stored.machine.device)
+        truth = self.test.labels[known]
+        exact = stored.machine.label_free_energies(states).argmin(1).cpu().numpy()
+        generator = torch.Generator(stored.machine.device).manual_seed(self.seed)
+        gibbs = {}
+        for number in steps:
+            _, chances = guess_labels(stored.machine, states, number, generator)
+            gibbs[str(number)] = float((chances.argmax(1).cpu().numpy() == truth).mean())
+        return {
+            "rows": len(truth),
+            "exact": round(float((exact == truth).mean()), 6),
+            "gibbs": _rounded(gibbs),
+            "logistic_regression": round(
+                float((self.predict(self.test.states[known]) == truth).mean()), 6
+            ),
+        }
+
+    def likelihood(self, stored: StoredRBM, temperatures: int, chains: int) -> dict[str, Any]:
+        """Mean log-likelihood a row by annealed importance sampling."""
+        machine = stored.machine
+        generator = torch.Generator(machine.device).manual_seed(self.seed)
+        found = annealed_log_partition(
+            machine,
+            generator,
+            visible_frequencies=stored.extra.get("visible_frequencies"),
+            temperatures=temperatures,
+            chains=chains,
+        )
+        values: dict[str, Any] = {"log_partition": found.value, "log_partition_error": found.error}
+        for name, part in (("train", self.train), ("test", self.test)):
+            if part is not None:
+                states = torch.tensor(part.states, device=machine.device)
+                energy = machine.marginal_free_energy(states).double().mean()
+                values[name] = float(-energy) - found.value
+        return {"temperatures": temperatures, "chains": chains, **_rounded(values)}
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
