@@ -156,11 +156,12 @@ def test_the_network_runs_once_an_rna(monkeypatch: pytest.MonkeyPatch) -> None:
     crf = ThermodynamicCRF(network())
     calls: list[str] = []
     whole = ThermodynamicCRF._network
-    monkeypatch.setattr(
-        ThermodynamicCRF,
-        "_network",
-        staticmethod(lambda net, sequence: calls.append(sequence) or whole(net, sequence)),
-    )
+
+    def counted(crf: ThermodynamicCRF, net: object, sequence: str) -> object:
+        calls.append(sequence)
+        return whole(crf, net, sequence)
+
+    monkeypatch.setattr(ThermodynamicCRF, "_network", counted)
     for sequence in (RNA_40, RNA_40[::-1], RNA_40):
         crf.ensemble(sequence)
         crf.minimum(sequence)
