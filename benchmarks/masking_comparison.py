@@ -117,17 +117,24 @@ def main() -> None:
                 found = {split: ask(model, c, args.packs) for split, c in splits.items()}
             results.append({"variant": name, "seed": seed, **found})
             print(json.dumps(results[-1]), file=sys.stderr, flush=True)
+            # After each training, so that a run that is cut off has not been for nothing.
+            write(args, results, time.monotonic() - began)
+
+
+def write(args: argparse.Namespace, results: list[dict[str, Any]], seconds: float) -> None:
+    """Write all results so far, or print them."""
     report = {
         "command": " ".join(["python", "benchmarks/masking_comparison.py", *sys.argv[1:]]),
         "results": results,
         "tokens_each": args.steps * args.tokens,
         "corpus_sha256": hashlib.sha256((args.corpus / "manifest.json").read_bytes()).hexdigest(),
-        "seconds": round(time.monotonic() - began),
+        "seconds": round(seconds),
     }
     text = json.dumps(report, indent=2) + "\n"
     if args.output:
         args.output.write_text(text)
-    print(text)
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

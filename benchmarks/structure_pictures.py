@@ -84,13 +84,13 @@ def one_rna(structures: str, model: str, name: str, output: Path) -> None:
     known = item.structure
     result = Folder(FoldSettings(model=model))(known.record)
     assert result.structure is not None
-    score = pair_scores(result.structure.pairs, known.pairs, len(known.sequence)).f1
+    score = pair_scores(result.structure.pairs, known.pairs, len(known.record.sequence)).f1
     for structure, kind, confidence in (
         (known, "known", None),
         (result.structure, "predicted", result.arrays["confidence"]),
     ):
-        length = len(structure.sequence)
-        nested = pairs_to_dot_bracket(nested_subset(structure.pairs, length), length)
+        length = len(structure.record.sequence)
+        nested = pairs_to_dot_bracket(nested_subset(structure.pairs), length)
         title = f"{known.record.id}, {kind}" + (f" (F1 {score:.2f})" if kind != "known" else "")
         svg = draw(structure, layout(nested), confidence, title=title, numbering=20)
         with atomic_output(output / f"structure-{kind}.svg", force=True) as out:
