@@ -23,8 +23,10 @@ from stemloop.evaluation.protocols import (
     Protocol,
     Split,
     family_folds,
+    narrowed,
     of_all,
     read_archiveii,
+    sampled,
 )
 from stemloop.evaluation.scores import ScoreTable, evaluate_structures
 from stemloop.folding.crf import save_crf
@@ -35,6 +37,7 @@ from stemloop.tasks.structure import fold_stream
 from stemloop.tasks.structure_settings import FoldSettings
 from stemloop.training.recipes import StructureRecipe
 from stemloop.training.structure import Progress, StructureTrainer
+from stemloop.weights.locate import sha256_file
 
 __all__ = ["read_archiveii"]
 
@@ -97,6 +100,56 @@ def pair_up(
         )
     for mine, item in zip(predicted, known, strict=True):
         yield mine, item.structure, item.family
+
+
+def prepare(
+    protocol: str,
+    folder: str | Path,
+    *,
+    recipe: StructureRecipe | None = None,
+    runs: str | Path | None = None,
+    names: Sequence[str] | None = None,
+    sample: int | None = None,
+    jobs: int = 1,
+    report: Callable[[str, Progress], None] | None = None,
+) -> tuple[list[Split], dict[str, Path] | None, dict[str, Any]]:
+    """Splits of a protocol, a trained model for each, and the facts of a report.
+
+    Parameters
+    ----------
+    protocol : str
+        Name in `stemloop.evaluation.protocols.PROTOCOLS`.
+    folder : path
+        Folder of the structure data.
+    recipe, runs : StructureRecipe and path, optional
+        Train so, in this folder; without them there are no models.
+    names : sequence of str, optional
+        Only these splits.
+    sample : int, optional
+        Only so many RNAs of each.
+    jobs, report
+        As in `train_splits`.
+    """
+    kind = PROTOCOLS[protocol]
+    everything = kind.splits(Path(folder))
+    splits = narrowed(everything, names)
+    facts: dict[str, Any] = {"protocol": kind.name, "splits": [part.name for part in splits]}
+    used = set(kind.files)
+    models = None
+    if recipe is not None and runs is not None:
+        shared = of_all(everything) if kind.shares else None
+        models = train_splits(
+            kind, splits, recipe, folder, runs, shared=shared, jobs=jobs, report=report
+        )
+        facts |= {"recipe": recipe.name, "seed": recipe.seed, "unseen": kind.unseen}
+        used |= {source.file for stage in recipe.stages for source in stage.sources}
+    else:
+        facts["unseen"] = "what this model was not trained on"
+    facts["data"] = {name: sha256_file(Path(folder) / name) for name in sorted(used)}
+    if sample is not None:
+        splits = [sampled(part, sample) for part in splits]
+        facts["sample"] = sample
+    return splits, models, facts
 
 
 def train_splits(
