@@ -112,8 +112,65 @@ def test_splice_sums_decoys_and_species(cli, folder: Path, classes: Path) -> Non
         if donor + decoy > 0.01:
             assert float(c["p_donor"]) == pytest.approx(donor / (donor + decoy), abs=1e-3)
         assert float(c["p_acceptor"]) == 0
+    # Without the decoys there is nothing that a fly's window could be but a donor.
+    alone = cli("splice", folder / "w.fa", "-m", model, "--species", "fly", "--leave-out", "n2,n3")
+    assert {row["p_donor"] for row in rows_of(alone.out)} == {"1.0"}
     unknown = cli("splice", folder / "w.fa", "-m", model, "--species", "yeast")
     assert (unknown.code, "it knows fly, worm" in unknown.err) == (2, True)
+
+
+def test_a_genome(cli, folder: Path, classes: Path, tmp_path: Path) -> None:
+    model, out = classes / "model", tmp_path / "sites.bed"
+    contig = "".join(np.random.default_rng(8).choice(list("ACGT"), 500))
+    (tmp_path / "g.fa").write_text(f">chr1\n{contig}\n")
+    slide = ("splice", tmp_path / "g.fa", "-m", model, "--genome", "--threshold", "0")
+    done = cli(*slide, "-o", out)
+    assert done.code == 0, done.err
+    lines = [line.split("\t") for line in out.read_text().splitlines()]
+    sites = sum(contig[5:-5].count(two) for two in ("GT", "AG", "AC", "CT"))
+    assert len(lines) == sites
+    assert {row[3] for row in lines} == {"donor", "acceptor"}
+    # A site's probability is that of its window.
+    row = next(row for row in lines if row[5] == "+" and row[3] == "donor")
+    start = int(row[1]) - 5
+    (tmp_path / "w.fa").write_text(f">w\n{contig[start : start + 12]}\n")
+    window = rows_of(cli("splice", tmp_path / "w.fa", "-m", model).out)[0]
+    assert float(window["p_donor"]) == pytest.approx(float(row[6]), abs=1e-5)
+    # Within an interval, as a graph, and to standard output.
+    (tmp_path / "i.bed").write_text("chr1\t100\t300\n")
+    inside = [row for row in lines if 100 <= int(row[1]) <= 298]
+    printed = cli(*slide, "--bed", tmp_path / "i.bed")
+    assert printed.out.splitlines() == ["\t".join(row) for row in inside]
+    done = cli(*slide, "--bed", tmp_path / "i.bed", "-o", tmp_path / "s.bedgraph")
+    assert done.code == 0, done.err
+    (tmp_path / "bad.bed").write_text("chr2\t100\t300\n")
+    done = cli(*slide, "--bed", tmp_path / "bad.bed", "-o", tmp_path / "none.bed")
+    assert (done.code, "not there: chr2" in done.err) == (3, True)
+    assert not (tmp_path / "none.bed").exists()
+    done = cli("splice", folder / "w.fa", "-m", model, "--threshold", "0.5")
+    assert (done.code, "go with --genome" in done.err) == (2, True)
+
+
+def test_from_nucleotides_alone_with_further_records(cli, folder: Path, tmp_path: Path) -> None:
+    run, report = tmp_path / "run", tmp_path / "report.json"
+    text = RECIPE.format(
+        task="regress", head="{kind: frames, channels: 8, blocks: 1, kernel: 3, hidden: 16}"
+    ).replace("label: what", "label: how_much")
+    more = "further: {again: [{file: a.tsv, sequence: seq, label: how_much, take: 50}]}\n"
+    (tmp_path / "letters.yaml").write_text(text + "encoder: none\n" + more)
+    done = cli("finetune", "sequence", tmp_path / "letters.yaml", "--data", folder, "-o", run)
+    assert done.code == 0, done.err
+    assert not list((run / "model").glob("model.safetensors"))  # there is no encoder to keep
+    assert "from the nucleotides alone" in (run / "model" / "README.md").read_text()
+    done = cli("evaluate", "sequence", run, "--data", folder, "-o", report)
+    assert done.code == 0, done.err
+    found = json.loads(report.read_text())
+    assert found["methods"]["model"]["r2"]["value"] > 0.8
+    again = found["further"]["again"]
+    assert again["records"] + again["left_out"] == 50
+    assert 5 < again["records"] < 30  # what the model was trained on does not count
+    assert set(again["methods"]) == {"model", "boosting", "ridge"}
+    assert "again: " in done.out
 
 
 def test_numbers_from_ones_own_table(cli, folder: Path, tmp_path: Path) -> None:

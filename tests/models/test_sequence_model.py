@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from stemloop.alphabet import RINALMO, RNAERNIE_TYPES, STEMLOOP
 from stemloop.errors import InputError, UsageError
 from stemloop.models.build import new_encoder
+from stemloop.models.letters import Letters
 from stemloop.models.presets import EncoderConfig
 from stemloop.models.sequence_head import HeadConfig, PackedConvolution
 from stemloop.models.sequence_model import SequenceModel, TypeGuide, cut
@@ -23,7 +24,10 @@ HEADS: dict[str, dict[str, Any]] = {
     "mean": {},
     "all": {"pools": ("mean", "max", "cls", "type"), "layers": (0, -1)},
     "convolution": {"kind": "convolution", "channels": 6, "blocks": 2, "kernel": 5},
+    "frames": {"kind": "frames", "channels": 6, "blocks": 1, "kernel": 3},
     "window": {"kind": "window", "window": 12, "channels": 4},
+    "members": {"kind": "convolution", "channels": 6, "blocks": 1, "members": 3},
+    "deep window": {"kind": "window", "window": 12, "channels": 4, "blocks": 2, "kernel": 5},
     "end": {"kind": "window", "window": 12, "anchor": "end", "channels": 4},
 }
 
@@ -43,7 +47,7 @@ def draw(lengths: list[int]) -> list[str]:
 @pytest.mark.parametrize("name", HEADS)
 def test_outputs_do_not_depend_on_the_batch(name: str, guide: TypeGuide | None) -> None:
     net = model(guide, **HEADS[name])
-    sequences = draw([12] * 5 if name == "window" else [3, 50, 20, 21, 1])
+    sequences = draw([12] * 5 if name.endswith("window") else [3, 50, 20, 21, 1])
     with torch.inference_mode():
         together = net(sequences)
         alone = torch.cat([net([s]) for s in sequences])
@@ -74,6 +78,51 @@ def test_packed_convolution_is_a_convolution_of_each_sequence(kernel: int) -> No
         for part in x.split(lengths)
     ]
     torch.testing.assert_close(layer(x, whose), torch.cat(expected))
+    alone = layer(x[None, 4:], None)[0]  # sequences of one length, as rows of a matrix
+    torch.testing.assert_close(alone, expected[2])
+
+
+def test_reading_frames_count_from_the_end() -> None:
+    net = model(kind="frames", channels=6)
+    rows = torch.randn(8, 16)
+    with torch.inference_mode():
+        x = net.head.linear_in(rows)
+        frames = [x[[7, 4, 1]], x[[6, 3, 0]], x[[5, 2]]]
+        pooled = torch.cat([f(part) for part in frames for f in (mean, greatest)])
+        torch.testing.assert_close(net.head(rows, [8])[0], net.head.out(pooled[None])[0])
+        # One nucleotide: two frames are empty.
+        alone = torch.cat([x[0], x[0], torch.zeros(24)])
+        torch.testing.assert_close(net.head(rows[:1], [1])[0], net.head.out(alone[None])[0])
+
+
+def test_members_are_averaged_and_learn_apart() -> None:
+    net = model(**HEADS["members"])
+    rows, lengths = torch.randn(9, 16), [5, 4]
+    each = torch.stack([member(rows, lengths) for member in net.head.members])
+    torch.testing.assert_close(net.head(rows, lengths), each.mean(dim=0))
+    assert not torch.allclose(each[0], each[1])
+    sequences = draw([50, 12])  # one is cut into pieces
+    assert net.train()(sequences).shape == (3, 2, 3)
+    guided = model(TypeGuide(2), **HEADS["members"]).train()
+    assert guided(sequences).shape == (3, 2, 3)
+
+
+def mean(x: torch.Tensor) -> torch.Tensor:
+    return x.mean(dim=0)
+
+
+def greatest(x: torch.Tensor) -> torch.Tensor:
+    return x.amax(dim=0)
+
+
+def test_letters_are_what_they_may_stand_for() -> None:
+    net = SequenceModel(Letters(), RINALMO, HeadConfig(width=4, outputs=1, kind="convolution"))
+    rows, lengths = net.features(["ACGU", "RN-"])
+    assert lengths == [4, 3]
+    torch.testing.assert_close(rows[:4], torch.eye(4))
+    assert rows[4:].tolist() == [[0.5, 0, 0.5, 0], [0.25] * 4, [0] * 4]
+    with pytest.raises(UsageError, match="no RNA types"):
+        SequenceModel(Letters(), RINALMO, HeadConfig(width=4, outputs=2, pools=("type",)))
 
 
 def test_a_window_at_the_end_reads_what_stands_there() -> None:

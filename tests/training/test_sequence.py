@@ -23,15 +23,10 @@ from stemloop.tasks.labels import Labeller
 from stemloop.training.lora import add_adapters, merge_adapters
 from stemloop.training.recipe_base import read_recipe
 from stemloop.training.sequence import Progress, SequenceTrainer
-from stemloop.training.sequence_data import (
-    Labelled,
-    SequenceData,
-    leakage_report,
-    read_data,
-    resemblance,
-)
+from stemloop.training.sequence_data import Labelled, SequenceData, read_data
+from stemloop.training.sequence_leakage import leakage_report, resemblance
 from stemloop.training.sequence_recipe import SequenceRecipe
-from stemloop.weights.sequence_head import load_sequence_model
+from stemloop.weights.sequence_head import LETTERS, load_base, load_sequence_model
 from stemloop.weights.store import load, save_model_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +77,10 @@ MODES: dict[str, dict[str, Any]] = {
     "lora": {"encoder": "lora", "lora": {"rank": 2, "alpha": 4}},
     "guided": {"encoder": "full", "guide": {"types": 2}},
 }  # fmt: skip
+NO_ENCODER: dict[str, Any] = {
+    "encoder": "none",
+    "head": {"kind": "frames", "channels": 6, "blocks": 1, "hidden": 8, "members": 2},
+}
 
 
 def recipe(**changes: Any) -> SequenceRecipe:
@@ -98,7 +97,8 @@ def train(
     chosen: SequenceRecipe, encoder: Path, data: Path, output: Path,
     report: Callable[[Progress], None] | None = None,
 ) -> State:  # fmt: skip
-    SequenceTrainer(chosen, load(encoder), data, output).run(report)
+    source = load_base(LETTERS if chosen.encoder == "none" else encoder)
+    SequenceTrainer(chosen, source, data, output).run(report)
     model, _ = load_sequence_model(output / "model")
     return {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -165,11 +165,11 @@ class StoppedError(Exception):
     """What the tests raise in the middle of a run."""
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "none"])
 def test_a_stopped_run_ends_with_the_same_bits(
     mode: str, encoder: Path, data: Path, tmp_path: Path
 ) -> None:
-    chosen = recipe(**MODES[mode])
+    chosen = recipe(**(MODES | {"none": NO_ENCODER})[mode])
     whole = train(chosen, encoder, data, tmp_path / "whole")
 
     def stop(state: Progress) -> None:
@@ -182,6 +182,13 @@ def test_a_stopped_run_ends_with_the_same_bits(
     assert same(train(chosen, encoder, data, tmp_path / "run"), whole)
     # A finished run is not trained again.
     assert same(train(chosen, encoder, data, tmp_path / "run"), whole)
+
+
+def test_a_recipe_without_an_encoder_takes_none(encoder: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not go with"):
+        SequenceTrainer(recipe(**NO_ENCODER), load(encoder), data, tmp_path / "run")
+    with pytest.raises(UsageError, match="does not go with"):
+        SequenceTrainer(recipe(), load_base(LETTERS), data, tmp_path / "run")
 
 
 def test_what_learns_is_what_was_asked_for(encoder: Path, data: Path, tmp_path: Path) -> None:
@@ -373,11 +380,19 @@ def test_half_a_head_is_not_loaded(encoder: Path, data: Path, tmp_path: Path) ->
         load_sequence_model(encoder)
 
 
-@pytest.mark.parametrize("name", ["ncrna-class", "ribosome-load", "splice"])
-def test_recipes_parse(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [
+        ("ncrna-class", "frozen"),
+        ("ribosome-load", "none"),
+        ("ribosome-load-geo", "gradual"),
+        ("splice", "none"),
+    ],
+)
+def test_recipes_parse(name: str, encoder: str) -> None:
     parsed = read_recipe(ROOT / "recipes" / f"{name}.yaml", SequenceRecipe)
     assert parsed.name == name
-    assert parsed.encoder == "frozen"
+    assert parsed.encoder == encoder
 
 
 def test_recipes_that_cannot_be(tmp_path: Path) -> None:

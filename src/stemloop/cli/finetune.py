@@ -193,7 +193,7 @@ def sequence(
     ] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="frozen, full, gradual or lora; instead of the recipe's."),
+        typer.Option(help="none, frozen, full, gradual or lora; instead of the recipe's."),
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -216,7 +216,7 @@ def sequence(
     from stemloop.training.recipe_base import read_recipe, revise
     from stemloop.training.sequence import SequenceTrainer
     from stemloop.training.sequence_recipe import SequenceRecipe
-    from stemloop.weights.store import load
+    from stemloop.weights.sequence_head import LETTERS, load_base
 
     keep_memory()
     torch.set_num_threads(threads)
@@ -233,7 +233,7 @@ def sequence(
         raise UsageError("--embeddings is for a frozen encoder without types")
     trainer = SequenceTrainer(
         parsed,
-        load(model),
+        load_base(LETTERS if parsed.encoder == "none" else model),
         data,
         output,
         device=str(pick_device(device)),

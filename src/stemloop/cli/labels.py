@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,29 +67,70 @@ def classify(
 
 def splice(
     source: SourceArgument,
-    model: ModelOption,
     output: OutputOption = "-",
+    model: ModelOption = "splice",
     species: Annotated[
         str | None, typer.Option(help="Only sites of this species; the model names what it knows.")
     ] = None,
+    leave_out: Annotated[
+        str,
+        typer.Option(help="Kinds of decoys that do not count, with commas; n3: shuffled sites."),
+    ] = "n3",
+    genome: Annotated[
+        bool,
+        typer.Option(
+            "--genome",
+            help="Slide over both strands of contigs; write .bed or .bedgraph (- prints BED).",
+        ),
+    ] = False,
+    intervals: Annotated[
+        Path | None,
+        typer.Option("--bed", help="Only sites within these intervals, with --genome."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Lowest probability, with --genome.  [default: 0.9]")
+    ] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="Also without GT or AG, with --genome.")
+    ] = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 1,
     force: ForceOption = False,
 ) -> None:
-    """Whether windows are centred on a donor, an acceptor or neither.
+    """Whether windows are centred on a donor, an acceptor or neither; or all sites of a genome.
 
-    All windows have the length that the model was trained with.
+    All windows have the length that the model was trained with, 42 nt for the one that ships.
     """
+    from stemloop.errors import UsageError
     from stemloop.tasks.labels import splice_sites
 
+    if not genome and (intervals or threshold is not None or everywhere):
+        raise UsageError("--bed, --threshold and --everywhere go with --genome")
     labeller = _load(model, device, threads)
-    _write(labeller, source, output, force, splice_sites(labeller.meaning, species))
+    kinds = leave_out.split(",")
+    if not genome:
+        _write(labeller, source, output, force, splice_sites(labeller.meaning, species, kinds))
+        return
+    from stemloop.cli.progress import count_progress
+    from stemloop.formats.bed import read_bed
+    from stemloop.tasks.splice_genome import scan, write_sites
+
+    regions = None if intervals is None else list(read_bed(intervals))
+    limit = 0.9 if threshold is None else threshold
+    with count_progress("nt") as bar:
+        sites = scan(
+            labeller, source, species=species, leave_out=kinds, threshold=limit,
+            intervals=regions, everywhere=everywhere, report=lambda done: bar(done, None),
+        )  # fmt: skip
+        count = write_sites(output, sites, force=force)
+    if output != "-":
+        typer.echo(f"wrote {count} sites to {output}", err=True)
 
 
 def ribosome_load(
     source: SourceArgument,
-    model: ModelOption,
     output: OutputOption = "-",
+    model: ModelOption = "ribosome-load",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 1,
     force: ForceOption = False,

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stemloop.errors import InputError, UsageError
+from stemloop.evaluation.label_baselines import Predict
 from stemloop.evaluation.label_baselines import baselines as plain_methods
 from stemloop.evaluation.label_metrics import (
     class_scores,
@@ -27,7 +28,7 @@ from stemloop.evaluation.label_metrics import (
 from stemloop.formats.stream import atomic_output, open_text
 from stemloop.records import SequenceRecord
 from stemloop.tasks.labels import Labeller
-from stemloop.training.sequence_data import Labelled, read_data
+from stemloop.training.sequence_data import Labelled, further_records, read_data
 from stemloop.training.sequence_recipe import SequenceRecipe
 
 SCHEMA, SCHEMA_VERSION = "stemloop.label-scores", 1
@@ -68,7 +69,8 @@ def examine_run(
     -------
     dict
         JSON values: what was scored, ``methods`` with value, low and high of each score,
-        ``unlike`` the same for the test records that resemble no training record, ``classes`` (of
+        ``unlike`` the same for the test records that resemble no training record, ``further`` for
+        the recipe's further records without those of training and validation, ``classes`` (of
         the model), ``decoys``.
 
     Raises
@@ -114,26 +116,42 @@ def examine_run(
         "versions": {name: version(name) for name in ("stemloop", "torch", "scikit-learn")},
     }
     kwargs = {"seed": seed, "resamples": resamples}
-    predictions: dict[str, npt.NDArray[Any]] = {}
+    trained = {x.sequence for x in known}
+    names = np.array(data.labels)
+
+    def meant(rows: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        return names[rows.argmax(axis=1)] if recipe.task == "classify" else rows[:, 0]
+
+    predictions = {"model": meant(outputs)}
+    fitted: dict[str, Predict] = {"model": lambda texts: meant(labeller.read(texts))}
     if recipe.task == "classify":
-        names = np.array(data.labels)
-        predictions["model"] = names[outputs.argmax(axis=1)]
         place = {label: k for k, label in enumerate(data.labels)}
         counts = confusion(
             [place[str(x.label)] for x in data.test], outputs.argmax(axis=1), len(names)
         )
         result["classes"] = dict(zip(data.labels, each_class(counts), strict=True))
         result["confusion"] = counts.tolist()
-    else:
-        predictions["model"] = outputs[:, 0]
     if baselines:
         sequences, labels = [x.sequence for x in known], [x.label for x in known]
         for name, fit in plain_methods(recipe.task, sequences, seed=recipe.seed).items():
             say(f"baseline: {name}")
-            predictions[name] = fit(labels)([x.sequence for x in data.test])
+            fitted[name] = fit(labels)
+            predictions[name] = fitted[name]([x.sequence for x in data.test])
     result["methods"] = {
         name: score(data.test, found, **kwargs) for name, found in predictions.items()
     }
+    for name, tables in recipe.further.items():
+        say(f"further records: {name}")
+        every = further_records(recipe, tables, Path(folder), data.labels)
+        items = [x for x in every if x.sequence not in trained]
+        if not items:
+            raise InputError(f"further records {name}: the model was trained on all of them")
+        texts = [x.sequence for x in items]
+        result.setdefault("further", {})[name] = {
+            "records": len(items),
+            "left_out": len(every) - len(items),
+            "methods": {k: score(items, f(texts), **kwargs) for k, f in fitted.items()},
+        }
     if 0 < len(unlike) < len(data.test):
         items = [data.test[k] for k in unlike]
         result["unlike"] = {
@@ -202,6 +220,12 @@ def to_markdown(result: dict[str, Any]) -> str:
         for number, (method, scores) in enumerate(result.get(part, {}).items()):
             if not number:
                 lines += [f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+            lines.append(f"| {method} | {' | '.join(_cell(scores[name]) for name in names)} |")
+    for name, found in result.get("further", {}).items():
+        left = f"{found['left_out']} of the training or validation set are left out"
+        lines += ["", f"{name}: {found['records']} records; {left}:"]
+        lines += ["", f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        for method, scores in found["methods"].items():
             lines.append(f"| {method} | {' | '.join(_cell(scores[name]) for name in names)} |")
     if "classes" in result:
         lines += ["", "| class | records | recall | precision | F1 |", "|---|---|---|---|---|"]

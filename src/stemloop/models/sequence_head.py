@@ -7,9 +7,11 @@ pooled        one vector a sequence, put together of ``mean`` and ``max`` over t
               rows of CLS (``cls``) and of the hidden RNA type (``type``); two linear layers
 convolution   the rows of all nucleotides: residual convolutions, then the mean (the shape of
               RiNALMo's head for ribosome load, Penic et al. 2025)
-window        the rows of a window, each position with weights of its own: of sequences of one
-              length (``exact``; splice sites), or of the nucleotides counted from the 3' end
-              (``end``; leaders before a start codon), zeros where there are none
+frames        the same, then mean and maximum of each reading frame, counted from the 3' end, where
+              a start codon follows (Karollus et al. 2021, PLoS Computational Biology 17:e1008982)
+window        the rows of a window, each position with weights of its own behind the convolutions,
+              if there are any: of sequences of one length (``exact``; splice sites), or of the
+              nucleotides counted from the 3' end (``end``; leaders), zeros where there are none
 ============  =====================================================================================
 
 RiNALMo's convolutional head normalises over padded maps, so that its output depends on the padding.
@@ -20,7 +22,7 @@ zeros where a sequence stops: no result depends on its neighbours in a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -29,7 +31,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from stemloop.errors import UsageError
 
-Kind = Literal["pooled", "convolution", "window"]
+Kind = Literal["pooled", "convolution", "frames", "window"]
 Pool = Literal["mean", "max", "cls", "type"]
 Anchor = Literal["exact", "end"]
 
@@ -44,7 +46,7 @@ class HeadConfig:
         Of the encoder.
     outputs : int
         Classes, or 1.
-    kind : {"pooled", "convolution", "window"}
+    kind : {"pooled", "convolution", "frames", "window"}
         See the top of this module.
     pools : tuple of str
         For ``pooled``.
@@ -54,7 +56,7 @@ class HeadConfig:
     hidden : int
         Units between the two linear layers.
     channels, blocks, kernel : int
-        Of the convolutions; ``window`` has ``channels`` numbers a position.
+        Of the convolutions; ``channels`` numbers a position, for all kinds but ``pooled``.
     window : int
         Nucleotides, for ``window``.
     anchor : {"exact", "end"}
@@ -62,6 +64,8 @@ class HeadConfig:
         any.
     dropout : float
         Before each linear layer but the first.
+    members : int
+        Heads of this shape that learn side by side; the output is the mean of theirs.
 
     Raises
     ------
@@ -81,11 +85,12 @@ class HeadConfig:
     layers: tuple[int, ...] = (-1,)
     hidden: int = 128
     channels: int = 32
-    blocks: int = 6
+    blocks: int = 0
     kernel: int = 3
     window: int = 0
     anchor: Anchor = "exact"
     dropout: float = 0.1
+    members: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind) or not set(self.pools) <= set(get_args(Pool)):
@@ -123,15 +128,18 @@ class HeadConfig:
 
 
 class PackedConvolution(nn.Linear):
-    """A convolution over rows [T, c] of sequences end to end; beyond an end there are zeros."""
+    """A convolution over rows of sequences; beyond the ends of each there are zeros."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__(kernel * channels, channels)
         self.kernel = kernel
 
-    def forward(self, x: Tensor, whose: Tensor) -> Tensor:  # type: ignore[override]
-        """Rows [T, c], and the sequence of each [T], to rows [T, c]."""
+    def forward(self, x: Tensor, whose: Tensor | None) -> Tensor:  # type: ignore[override]
+        """Rows to rows: [T, c], end to end, with the sequence of each [T]; or [B, L, c]."""
         reach, total = self.kernel // 2, len(x)
+        if whose is None:
+            weight = self.weight.unflatten(1, (self.kernel, -1)).transpose(1, 2)
+            return F.conv1d(x.transpose(1, 2), weight, self.bias, padding=reach).transpose(1, 2)
         around = F.pad(x, (0, 0, reach, reach))
         owner = F.pad(whose, (reach, reach), value=-1)
         parts = [
@@ -150,8 +158,8 @@ class ResidualBlock(nn.Module):
         self.second = PackedConvolution(channels, kernel)
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, whose: Tensor) -> Tensor:
-        """Rows [T, c] to rows [T, c]."""
+    def forward(self, x: Tensor, whose: Tensor | None) -> Tensor:
+        """Rows to rows; see `PackedConvolution`."""
         y = F.elu(self.norm1(self.first(x, whose)))
         return x + F.elu(self.norm2(self.second(y, whose)))
 
@@ -182,18 +190,21 @@ class SequenceHead(nn.Module):
         # What a frozen encoder gives is centred and scaled as in the training set; see `fit_scale`.
         self.register_buffer("centre", torch.zeros(config.features))
         self.register_buffer("scale", torch.ones(config.features))
+        if config.members > 1:
+            one = replace(config, members=1)
+            self.members = nn.ModuleList(SequenceHead(one) for _ in range(config.members))
+            return
         drop = nn.Dropout(config.dropout)
-        if config.kind == "convolution":
+        if config.kind != "pooled":
             self.linear_in = nn.Linear(config.features, config.channels)
             self.blocks = nn.ModuleList(
                 ResidualBlock(config.channels, config.kernel) for _ in range(config.blocks)
             )
+        if config.kind == "convolution":
             self.out = nn.Sequential(drop, nn.Linear(config.channels, config.outputs))
             return
-        size = config.features
-        if config.kind == "window":
-            self.linear_in = nn.Linear(config.features, config.channels)
-            size = config.window * config.channels
+        times = {"pooled": 1, "window": config.window, "frames": 6}[config.kind]
+        size = times * (config.features if config.kind == "pooled" else config.channels)
         self.out = nn.Sequential(
             nn.LayerNorm(size),
             nn.Linear(size, config.hidden),
@@ -220,6 +231,7 @@ class SequenceHead(nn.Module):
         Returns
         -------
         Tensor, shape (B, outputs)
+            In training mode, of a head with members, (members, B, outputs): each learns by itself.
 
         Raises
         ------
@@ -231,16 +243,34 @@ class SequenceHead(nn.Module):
             if expected is not None and length != expected:
                 raise UsageError(f"{length} rows for a head that reads {expected}")
         x = (rows - self.centre) / self.scale
+        if self.config.members > 1:
+            each = torch.stack([member(x, lengths) for member in self.members])
+            return each if self.training else each.mean(dim=0)
         if self.config.kind == "pooled":
             return self.out(x)
         x = self.linear_in(x)
-        if self.config.kind == "window":
-            size, parts = self.config.window, F.gelu(x).split(list(lengths))
-            parts = [F.pad(p[-size:], (0, 0, max(size - len(p), 0), 0)) for p in parts]
-            return self.out(torch.stack(parts).flatten(1))
+        if len(set(lengths)) == 1:
+            x = x.unflatten(0, (-1, lengths[0]))
+            for block in self.blocks:
+                x = block(x, None)
+            return self.out(self._pool(x))
         sizes = torch.tensor(lengths, device=x.device)
         whose = torch.arange(len(lengths), device=x.device).repeat_interleave(sizes)
         for block in self.blocks:
             x = block(x, whose)
-        # One reduction a sequence: its sum is then the same whatever else is in the batch.
-        return self.out(torch.stack([part.mean(dim=0) for part in x.split(list(lengths))]))
+        return self.out(torch.cat([self._pool(part[None]) for part in x.split(list(lengths))]))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """One vector a sequence from rows [B, L, c] of sequences of one length."""
+        if self.config.kind == "convolution":
+            return x.mean(dim=1)
+        if self.config.kind == "window":
+            size = self.config.window
+            return F.pad(F.gelu(x[:, -size:]), (0, 0, max(size - x.shape[1], 0), 0)).flatten(1)
+        found = []
+        for frame in range(3):
+            # The last nucleotide is one place before the start codon.
+            part = x.flip(1)[:, frame::3]
+            none = x.new_zeros(len(x), x.shape[2])
+            found += [part.mean(dim=1), part.amax(dim=1)] if part.shape[1] else [none, none]
+        return torch.cat(found, dim=1)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from stemloop.alphabet import RNAERNIE_TYPES, Alphabet
 from stemloop.errors import InputError, UsageError
 from stemloop.models.build import Encoder
+from stemloop.models.letters import Letters
 from stemloop.models.sequence_head import HeadConfig, SequenceHead
 
 #: Tokens that may stand around a sequence: CLS, EOS, [IND] and the type.
@@ -69,7 +70,7 @@ class SequenceModel(nn.Module):
 
     Parameters
     ----------
-    encoder : RiNALMo or RNAErnie
+    encoder : RiNALMo, RNAErnie or Letters
         Encoder, with its language-model head if `guide` is given.
     alphabet : Alphabet
         Its letters.
@@ -97,7 +98,7 @@ class SequenceModel(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | Letters,
         alphabet: Alphabet,
         config: HeadConfig,
         guide: TypeGuide | None = None,
@@ -167,7 +168,7 @@ class SequenceModel(nn.Module):
         if prompts is None and self.prompted:
             prompts = [self.alphabet.mask_id] * len(pieces)
         tokens, lengths = self._pack(pieces, prompts)
-        device = next(self.encoder.parameters()).device
+        device = self.head.centre.device
         starts = torch.tensor([0, *np.cumsum(lengths).tolist()], dtype=torch.int32)
         config, end = self.head.config, -1 if prompts is None else -3
         found = self.encoder(
@@ -196,7 +197,7 @@ class SequenceModel(nn.Module):
         guide = self.guide
         assert guide is not None
         known = torch.tensor([self.alphabet.ids[name] for name in RNAERNIE_TYPES])
-        device = next(self.encoder.parameters()).device
+        device = self.head.centre.device
         if guide.choice == "random":
             drawn = []
             for piece in pieces:
@@ -214,7 +215,7 @@ class SequenceModel(nn.Module):
         return known.to(device)[place], p / p.sum(dim=1, keepdim=True)
 
     def read(self, pieces: Sequence[str]) -> Tensor:
-        """Outputs (P, outputs) of pieces, in their order."""
+        """Outputs (P, outputs) of pieces, in their order; of members see `SequenceHead`."""
         if self.guide is None:
             return self.head(*self.features(pieces))
         ids, weight = self.guess_types(pieces)
@@ -225,8 +226,8 @@ class SequenceModel(nn.Module):
             each = weight.repeat_interleave(sizes, dim=0)
             rows = sum(run[0] * each[:, k, None] for k, run in enumerate(runs))
             return self.head(rows, lengths)
-        outputs = torch.stack([self.head(*run) for run in runs], dim=1)
-        return (outputs * weight[:, :, None]).sum(dim=1)
+        outputs = torch.stack([self.head(*run) for run in runs], dim=-2)
+        return (outputs * weight[:, :, None]).sum(dim=-2)
 
     def forward(self, sequences: Sequence[str]) -> Tensor:
         """Outputs (B, outputs): logits, or standardised numbers.
@@ -243,12 +244,13 @@ class SequenceModel(nn.Module):
         out = self.read([flat[k] for k in order])
         back = torch.empty(len(order), dtype=torch.long)
         back[torch.tensor(order)] = torch.arange(len(order))
-        out = out[back.to(out.device)]
+        out = out[..., back.to(out.device), :]
         return self.mean_of(out, [len(pieces) for pieces in of_each])
 
     @staticmethod
     def mean_of(outputs: Tensor, counts: Sequence[int]) -> Tensor:
-        """Mean over the pieces of each sequence, (P, outputs) to (B, outputs)."""
-        if len(outputs) == len(counts):
+        """Mean over the pieces of each sequence, (..., P, outputs) to (..., B, outputs)."""
+        if outputs.shape[-2] == len(counts):
             return outputs
-        return torch.stack([part.mean(dim=0) for part in outputs.split(list(counts))])
+        parts = outputs.split(list(counts), dim=-2)
+        return torch.stack([part.mean(dim=-2) for part in parts], dim=-2)

@@ -10,13 +10,14 @@ splice       ``site`` (donor, acceptor or none), ``p_donor``, ``p_acceptor``, ``
 
 A splice model's labels are ``SPECIES SITE`` for true sites and ``SPECIES SITE DECOY`` for what only
 looks like one; the probabilities are summed over decoys, and over species unless one is named.
+Decoys that no genome has (`SHUFFLED`) need not count.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,10 @@ Floats = npt.NDArray[np.float64]
 BLOCK, BATCH = 1024, 32
 
 SITES = ("donor", "acceptor")
+
+#: Decoys of splice42 that look like true sites with each position shuffled by itself: a model that
+#: knows them takes the best of consensus sites for one of them.
+SHUFFLED = "n3"
 
 
 class Labeller:
@@ -84,25 +89,29 @@ class Labeller:
         InputError
             A sequence that the model cannot read; the record is named.
         """
-        import torch
-
         items = list(records)
         for item in items:
             try:
                 self.model.pieces(item.sequence)
             except InputError as error:
                 raise InputError(error.message, record=item.id, expected=error.expected) from error
-        order = sorted(range(len(items)), key=lambda k: -items[k].length)
-        found = np.empty((len(items), self.model.head.config.outputs))
+        return self.read([item.sequence for item in items])
+
+    def read(self, sequences: Sequence[str], *, batch: int = BATCH) -> Floats:
+        """`outputs` of sequences that have no names, so many going through the model at a time."""
+        import torch
+
+        order = sorted(range(len(sequences)), key=lambda k: -len(sequences[k]))
+        found = np.empty((len(sequences), self.model.head.config.outputs))
         with torch.inference_mode():
-            for k in range(0, len(order), BATCH):
-                batch = order[k : k + BATCH]
-                out = self.model([items[i].sequence for i in batch]).double()
+            for k in range(0, len(order), batch):
+                some = order[k : k + batch]
+                out = self.model([sequences[i] for i in some]).double()
                 if self.meaning.task == "classify":
                     out = out.softmax(dim=1)
                 else:
                     out = out * self.meaning.deviation + self.meaning.mean
-                found[batch] = out.cpu().numpy()
+                found[some] = out.cpu().numpy()
         return found
 
     def results(
@@ -147,8 +156,10 @@ class Labeller:
 Describe = Callable[[Floats], dict[str, str | int | float]]
 
 
-def splice_sites(meaning: Meaning, species: str | None = None) -> Describe:
-    """How a splice model's outputs become a site; see the top of this module.
+def site_probabilities(
+    meaning: Meaning, species: str | None = None, leave_out: Collection[str] = ()
+) -> Callable[[Floats], Floats]:
+    """How outputs (N, classes) of a splice model become the probabilities (N, 2) of `SITES`.
 
     Parameters
     ----------
@@ -156,6 +167,8 @@ def splice_sites(meaning: Meaning, species: str | None = None) -> Describe:
         Its labels.
     species : str, optional
         Only labels of this species; their probabilities are made to add up to 1.
+    leave_out : collection of str
+        Kinds of decoys that do not count either.
 
     Raises
     ------
@@ -165,9 +178,9 @@ def splice_sites(meaning: Meaning, species: str | None = None) -> Describe:
     Examples
     --------
     >>> labels = ("fly donor", "fly acceptor", "fly donor n2", "worm donor")
-    >>> say = splice_sites(Meaning("classify", labels), "fly")
-    >>> say(np.array([0.4, 0.1, 0.3, 0.2]))
-    {'site': 'donor', 'p_donor': 0.5, 'p_acceptor': 0.125, 'p_none': 0.375}
+    >>> read = site_probabilities(Meaning("classify", labels), "fly")
+    >>> read(np.array([[0.4, 0.1, 0.3, 0.2]])).round(3).tolist()
+    [[0.5, 0.125]]
     """
     words = [label.split() for label in meaning.labels]
     if meaning.task != "classify" or any(len(w) < 2 or w[1] not in SITES for w in words):
@@ -175,12 +188,34 @@ def splice_sites(meaning: Meaning, species: str | None = None) -> Describe:
     known = sorted({w[0] for w in words})
     if species is not None and species not in known:
         raise UsageError(f"this model does not know {species!r}; it knows {', '.join(known)}")
-    counted = np.array([species is None or w[0] == species for w in words])
-    true = {site: np.array([w[1:] == [site] for w in words]) & counted for site in SITES}
+    counted = np.array(
+        [species in (None, w[0]) and (len(w) < 3 or w[2] not in leave_out) for w in words]
+    )
+    true = np.array([[w[1:] == [site] for site in SITES] for w in words]) & counted[:, None]
+    return lambda rows: rows @ true / (rows @ counted)[:, None]
+
+
+def splice_sites(
+    meaning: Meaning, species: str | None = None, leave_out: Collection[str] = ()
+) -> Describe:
+    """How a splice model's outputs become a site; see `site_probabilities`.
+
+    Raises
+    ------
+    UsageError
+        See `site_probabilities`.
+
+    Examples
+    --------
+    >>> labels = ("fly donor", "fly acceptor", "fly donor n2", "worm donor")
+    >>> say = splice_sites(Meaning("classify", labels), "fly")
+    >>> say(np.array([0.4, 0.1, 0.3, 0.2]))
+    {'site': 'donor', 'p_donor': 0.5, 'p_acceptor': 0.125, 'p_none': 0.375}
+    """
+    probabilities = site_probabilities(meaning, species, leave_out)
 
     def describe(row: Floats) -> dict[str, str | int | float]:
-        total = row[counted].sum()
-        p = {site: float(row[mask].sum() / total) for site, mask in true.items()}
+        p = dict(zip(SITES, probabilities(row[None])[0].tolist(), strict=True))
         p["none"] = max(0.0, 1.0 - sum(p.values()))
         site = max(p, key=lambda name: p[name])
         return {"site": site, **{f"p_{name}": _r(value) for name, value in p.items()}}

@@ -3,6 +3,7 @@
 ========  ==================================================================================
 encoder   what learns
 ========  ==================================================================================
+none      the head, from nucleotides: there is no encoder
 frozen    the head; the encoder runs once over each sequence and its output is kept on disk
 full      head and encoder, from the first step on
 gradual   the head first, then the encoder's blocks from the last one down
@@ -28,25 +29,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stemloop.errors import InputError
+from stemloop.errors import InputError, UsageError
 from stemloop.formats.stream import atomic_output
-from stemloop.formats.tables import write_table
 from stemloop.models.sequence_model import SequenceModel
 from stemloop.training.embedding_store import EmbeddingStore
 from stemloop.training.lora import add_adapters, merge_adapters
 from stemloop.training.run_folder import RunFolder, unfreezing_groups
 from stemloop.training.sequence_card import model_card
-from stemloop.training.sequence_data import (
-    Labelled,
-    SequenceData,
-    leakage_report,
-    read_data,
-    resemblance,
-)
+from stemloop.training.sequence_data import Labelled, SequenceData, read_data
+from stemloop.training.sequence_leakage import write_split
 from stemloop.training.sequence_loss import class_weights, loss_of, scores_of
 from stemloop.training.sequence_recipe import SequenceRecipe
 from stemloop.weights.locate import is_bundled, sha256_file
-from stemloop.weights.sequence_head import Meaning, load_sequence_model, save_sequence_model
+from stemloop.weights.sequence_head import (
+    LETTERS,
+    Meaning,
+    load_sequence_model,
+    save_sequence_model,
+)
 from stemloop.weights.store import WEIGHTS, Model
 
 #: Sequences that a frozen encoder takes at a time, and that are scored at a time.
@@ -79,8 +79,8 @@ class SequenceTrainer:
     recipe : SequenceRecipe
         What to do.
     model : Model
-        Encoder to start from, as `stemloop.weights.store.load` gives it; it is this very encoder
-        that learns.
+        Encoder to start from, as `stemloop.weights.sequence_head.load_base` gives it; it is this
+        very encoder that learns.
     folder : path
         Folder of the recipe's data files.
     output : path
@@ -97,7 +97,7 @@ class SequenceTrainer:
     InputError, FormatError
         The data cannot be used; see `stemloop.training.sequence_data.read_data`.
     UsageError
-        The head does not fit the encoder.
+        The head, or the recipe's `encoder`, does not fit the encoder.
     """
 
     def __init__(
@@ -114,7 +114,10 @@ class SequenceTrainer:
         self.recipe, self.source, self.output = recipe, model, Path(output)
         self.device = torch.device(device)
         self.data: SequenceData = read_data(recipe, Path(folder))
-        self.encoder_hash = sha256_file(model.path / WEIGHTS)
+        if (recipe.encoder == "none") != (str(model.path) == LETTERS):
+            raise UsageError(f"encoder: {recipe.encoder} does not go with the model {model.path}")
+        letters = recipe.encoder == "none"
+        self.encoder_hash = "" if letters else sha256_file(model.path / WEIGHTS)
         self.folder = RunFolder(
             self.output,
             {
@@ -194,16 +197,7 @@ class SequenceTrainer:
             A folder cannot be made.
         """
         self.folder.claim()
-        report = self.output / "leakage.json"
-        if not report.exists():
-            marks, method = resemblance(self.data, self.recipe.leakage, self.recipe.split.coverage)
-            rows = [
-                {"id": x.id, "part": name, "label": x.label, "place": x.where, "in_training": mark}
-                for name, items in self.data.parts.items()
-                for x, mark in zip(items, marks.get(name, [""] * len(items)), strict=True)
-            ]
-            write_table(self.output / "split.tsv", rows, force=True)
-            _write_json(report, leakage_report(self.data, marks, method))
+        write_split(self.output, self.data, self.recipe.leakage, self.recipe.split.coverage)
         if not self.cached:
             return
         config = self.model.head.config
@@ -290,7 +284,8 @@ class SequenceTrainer:
             "encoder": self.source.path.name, "encoder_sha256": self.encoder_hash,
             "data_sha256": self.data.digest, "metrics": metrics,
         }  # fmt: skip
-        own = is_bundled(self.source.path) and self.recipe.encoder == "frozen"
+        kept = is_bundled(self.source.path) and self.recipe.encoder == "frozen"
+        own = kept or self.recipe.encoder == "none"
         save_sequence_model(
             self.output / "model", self.model, self.meaning, source=source,
             card=model_card(self.recipe, self.meaning, source, leakage),
@@ -365,6 +360,8 @@ class SequenceTrainer:
             group["lr"] = base * rate
         torch.manual_seed(seed)
         outputs = self._outputs([x.sequence for x in items])
+        if outputs.ndim == 3:  # members of a head, each with a loss of its own
+            items, outputs = items * len(outputs), outputs.flatten(0, 1)
         loss = loss_of(items, outputs, self.meaning, self.weights)
         self.optimizer.zero_grad()
         loss.backward()

@@ -20,8 +20,13 @@ def model_card(
     lines = [
         f"# {recipe.name}",
         "",
-        f"Made by `stemloop finetune sequence` (task `{recipe.task}`, seed {recipe.seed}) on the "
-        f"encoder {source['encoder']} ({recipe.encoder}; SHA-256 {source['encoder_sha256'][:16]}).",
+        f"Made by `stemloop finetune sequence` (task `{recipe.task}`, seed {recipe.seed}) "
+        + (
+            "from the nucleotides alone, without a pre-trained encoder."
+            if recipe.encoder == "none"
+            else f"on the encoder {source['encoder']} ({recipe.encoder}; SHA-256 "
+            f"{source['encoder_sha256'][:16]})."
+        ),
         "",
     ]
     if meaning.task == "classify":

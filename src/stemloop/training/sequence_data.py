@@ -1,4 +1,4 @@
-"""Labelled sequences of a recipe: read, set apart, and how much the parts have in common."""
+"""Labelled sequences of a recipe: read, and set apart."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from stemloop.alphabet import normalise
-from stemloop.data.clusters import fasta_entry, linclust, mmseqs_version
+from stemloop.data.clusters import fasta_entry, linclust
 from stemloop.errors import FormatError, InputError, UsageError
 from stemloop.formats.fasta import read_sequences
 from stemloop.formats.stream import open_text
+from stemloop.training.leaders import rows_of_rule
 from stemloop.training.sequence_recipe import SequenceRecipe, Split, Table
 
 #: What a column of parts may say.
@@ -81,8 +81,13 @@ def read_table(table: Table, folder: Path, *, numbers: bool, split: Split) -> li
     if not path.is_file():
         raise InputError("no such data file", path=str(path))
     found: list[Labelled] = []
+    chosen = None
+    if table.rule is not None:
+        chosen = rows_of_rule(path, table.rule, table.sequence, table.label)
     for count, (name, sequence, text, part, where) in enumerate(_records(path, table, split)):
         if table.rows is not None and not table.rows[0] <= count < table.rows[1]:
+            continue
+        if chosen is not None and count not in chosen:
             continue
         label: str | float = text
         if numbers:
@@ -164,14 +169,7 @@ def read_data(recipe: SequenceRecipe, folder: Path) -> SequenceData:
         A record of validation or test has a label that no training record has.
     """
     numbers = recipe.task == "regress"
-    items: list[Labelled] = []
-    for place, table in enumerate(recipe.data):
-        found = read_table(table, folder, numbers=numbers, split=recipe.split)
-        if table.take is not None and table.take < len(found):
-            rng = np.random.default_rng((recipe.seed, 1 << 20, place))
-            found = [found[k] for k in sorted(rng.permutation(len(found))[: table.take])]
-        items += found
-    items = _set_apart(items, recipe)
+    items = _set_apart(_read(recipe, recipe.data, folder), recipe)
     parts = {name: [x for x in items if x.part == name] for name in ("train", "validation", "test")}
     if recipe.drop_copies:
         known = {x.sequence for name in ("validation", "test") for x in parts[name]}
@@ -183,15 +181,47 @@ def read_data(recipe: SequenceRecipe, folder: Path) -> SequenceData:
     if not numbers:
         seen = {str(x.label) for x in parts["train"]}
         labels = recipe.labels or tuple(sorted(seen))
-        for x in items:
-            if x.label not in labels:
-                raise FormatError(
-                    f"record {x.id!r} ({x.where}): unknown label {x.label!r}",
-                    expected=", ".join(labels),
-                )
+        _check_labels(items, labels)
         if len(seen) < 2:
             raise InputError("the training sequences have fewer than two classes")
     return SequenceData(**parts, labels=labels)
+
+
+def further_records(
+    recipe: SequenceRecipe, tables: list[Table], folder: Path, labels: tuple[str, ...]
+) -> list[Labelled]:
+    """Read further test records of a recipe; see `read_table`.
+
+    Raises
+    ------
+    FormatError
+        A label that is none of the model's.
+    """
+    whole = recipe.model_copy(update={"split": Split(by="random")})  # no column of parts is needed
+    items = _read(whole, tables, folder)
+    _check_labels(items, labels)
+    return items
+
+
+def _read(recipe: SequenceRecipe, tables: list[Table], folder: Path) -> list[Labelled]:
+    """Records of tables, as many as are to be drawn of each."""
+    items: list[Labelled] = []
+    for place, table in enumerate(tables):
+        found = read_table(table, folder, numbers=recipe.task == "regress", split=recipe.split)
+        if table.take is not None and table.take < len(found):
+            rng = np.random.default_rng((recipe.seed, 1 << 20, place))
+            found = [found[k] for k in sorted(rng.permutation(len(found))[: table.take])]
+        items += found
+    return items
+
+
+def _check_labels(items: list[Labelled], labels: tuple[str, ...]) -> None:
+    for x in items if labels else ():
+        if x.label not in labels:
+            raise FormatError(
+                f"record {x.id!r} ({x.where}): unknown label {x.label!r}",
+                expected=", ".join(labels),
+            )
 
 
 def _set_apart(items: list[Labelled], recipe: SequenceRecipe) -> list[Labelled]:
@@ -254,56 +284,3 @@ def cluster(sequences: list[str], identity: float, coverage: float) -> list[int]
         )
     of = dict(zip(unique, found.tolist(), strict=True))
     return [of[s] for s in sequences]
-
-
-def resemblance(
-    data: SequenceData, identity: float | None, coverage: float
-) -> tuple[dict[str, list[str]], str]:
-    """What of the training records the validation and test records resemble.
-
-    Parameters
-    ----------
-    data : SequenceData
-        Parts.
-    identity : float, optional
-        Records that MMseqs2 clusters with a training record at this identity are ``similar``; None,
-        or no MMseqs2 on this machine, leaves that out.
-    coverage : float
-        Of both sequences.
-
-    Returns
-    -------
-    marks : dict of str to list of str
-        For ``validation`` and ``test``, of each record: ``copy`` (the same sequence is in
-        training), ``similar``, or empty.
-    method : str
-        How similarity was found.
-    """
-    known = {x.sequence for x in data.train}
-    similar: set[str] = set()
-    method = "not counted"
-    if identity is not None:
-        try:
-            method = f"MMseqs2 {mmseqs_version()}, {identity:g} identity, {coverage:g} coverage"
-            every = [x.sequence for items in data.parts.values() for x in items]
-            groups = cluster(every, identity, coverage)
-            trained = set(groups[: len(data.train)])
-            similar = {s for s, group in zip(every, groups, strict=True) if group in trained}
-        except UsageError:
-            method = "not counted: MMseqs2 is not installed"
-
-    def mark(sequence: str) -> str:
-        return "copy" if sequence in known else "similar" if sequence in similar else ""
-
-    parts = {"validation": data.validation, "test": data.test}
-    return {name: [mark(x.sequence) for x in items] for name, items in parts.items()}, method
-
-
-def leakage_report(data: SequenceData, marks: dict[str, list[str]], method: str) -> dict[str, Any]:
-    """Counts of `resemblance`: ``records``, ``copies``, and ``similar``, copies among them."""
-    report: dict[str, Any] = {"train": {"records": len(data.train)}}
-    for name, found in marks.items():
-        report[name] = {"records": len(found), "copies": found.count("copy")}
-        if not method.startswith("not"):
-            report[name]["similar"] = len(found) - found.count("")
-    return report | {"clusters": method}

@@ -11,6 +11,7 @@ from stemloop.errors import UsageError
 from stemloop.evaluation.label_metrics import CLASS_METRICS, NUMBER_METRICS
 from stemloop.models.sequence_head import Anchor, HeadConfig, Kind, Pool
 from stemloop.models.sequence_model import TypeGuide
+from stemloop.training.leaders import Rule
 from stemloop.training.recipe_base import Strict, Unfreezing
 
 Part = Literal["train", "validation", "test", "split"]
@@ -21,8 +22,9 @@ class Table(Strict):
 
     ``label`` is the column of the label; of FASTA, the number of the word in the header (1 is the
     identifier). ``value`` is the label of all records instead. ``rows`` keeps records from the
-    first to before the second number, counted from 0; ``take`` draws so many of what is left.
-    ``part`` says what they are for; ``split`` leaves it to the recipe's split.
+    first to before the second number, counted from 0; ``rule`` those that a published protocol
+    takes (`stemloop.training.leaders`); ``take`` draws so many of what is left. ``part`` says what
+    they are for; ``split`` leaves it to the recipe's split.
     """
 
     file: str
@@ -32,6 +34,7 @@ class Table(Strict):
     label: str = "label"
     value: str | float | None = None
     rows: tuple[int, int] | None = None
+    rule: Rule | None = None
     take: int | None = Field(None, ge=1)
 
 
@@ -58,11 +61,12 @@ class HeadShape(Strict):
     layers: tuple[int, ...] = (-1,)
     hidden: int = Field(128, ge=1)
     channels: int = Field(32, ge=1)
-    blocks: int = Field(6, ge=0)
+    blocks: int = Field(0, ge=0)
     kernel: int = Field(3, ge=1)
     window: int = Field(0, ge=0)
     anchor: Anchor = "exact"
     dropout: float = Field(0.1, ge=0, lt=1)
+    members: int = Field(1, ge=1)
 
     def config(self, width: int, outputs: int) -> HeadConfig:
         """Return the head's own configuration."""
@@ -89,18 +93,22 @@ class Lora(Strict):
 
 
 class SequenceRecipe(Strict):
-    """Training of a head for whole sequences, alone or with its encoder."""
+    """Training of a head for whole sequences, alone or with its encoder.
+
+    ``further`` are more test records, by name, that ``stemloop evaluate sequence`` scores apart.
+    """
 
     task: Literal["classify", "regress"]
     name: str
     seed: int = 0
     labels: tuple[str, ...] = ()
     data: list[Table] = Field(min_length=1)
+    further: dict[str, list[Table]] = {}
     split: Split = Split()
     drop_copies: bool = False
     leakage: float | None = Field(0.8, gt=0, le=1)
     head: HeadShape = HeadShape()
-    encoder: Literal["frozen", "full", "gradual", "lora"] = "frozen"
+    encoder: Literal["none", "frozen", "full", "gradual", "lora"] = "frozen"
     unfreeze: Unfreezing = Unfreezing()
     lora: Lora = Lora()
     guide: Guide | None = None

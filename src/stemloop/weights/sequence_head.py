@@ -1,7 +1,8 @@
 """Model directories with a head for whole sequences, saved and loaded with labels and scale.
 
 A head on an encoder that ships with the package may be kept by itself: ``config.json`` then names
-the encoder and the checksum of its weights, without which the head means nothing.
+the encoder and the checksum of its weights, without which the head means nothing. The encoder
+``letters`` is the nucleotides themselves (`stemloop.models.letters`), and has no weights.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from stemloop.models.sequence_model import SequenceModel
 
 KIND = "sequence"
+
+#: Name of the encoder that is none: the head reads the nucleotides.
+LETTERS = "letters"
 
 #: ``model_type`` of a head that is kept without its encoder.
 ALONE = "stemloop-sequence-head"
@@ -86,7 +90,8 @@ def save_sequence_model(
     card : str, optional
         Model card, Markdown, kept as ``README.md``.
     alone : str, optional
-        Name of the bundled encoder that this is the unchanged head of: only the head is written.
+        Name of the bundled encoder that this is the unchanged head of, or ``letters``: only the
+        head is written.
     force : bool
         Replace a model directory that is there already.
 
@@ -131,7 +136,7 @@ def _save_alone(
     head = _head(model, meaning)
     if target.exists() and not (force and (target / HEAD).is_file()):
         raise OutputExistsError(f"{target} exists already")
-    digest = sha256_file(bundled(encoder) / WEIGHTS)
+    digest = encoder_digest(encoder)
     with new_dir(target) as folder:
         write_tensors(folder / HEAD, head.tensors)
         facts = {
@@ -149,6 +154,22 @@ def _save_alone(
     return target
 
 
+def encoder_digest(name: str) -> str:
+    """SHA-256 of the weights of a bundled encoder; empty for `LETTERS`, which has none."""
+    return "" if name == LETTERS else sha256_file(bundled(name) / WEIGHTS)
+
+
+def load_base(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Model:
+    """Read an encoder that a head may be put on, as `stemloop.weights.store.load`, or `LETTERS`."""
+    if os.fspath(name_or_path) != LETTERS:
+        return load(name_or_path, device=device)
+    from stemloop.alphabet import RINALMO
+    from stemloop.models.letters import Letters
+
+    encoder = Letters().to(device)
+    return Model(encoder, RINALMO, encoder.config, Path(LETTERS))  # type: ignore[arg-type]
+
+
 def _find(name_or_path: str | os.PathLike[str], device: str | torch.device) -> Model:
     """Model of a directory, with the encoder that it names if it has none of its own."""
     path = find_model(name_or_path)
@@ -160,9 +181,9 @@ def _find(name_or_path: str | os.PathLike[str], device: str | torch.device) -> M
         raise WeightsError(f"{path / CONFIG}: damaged: {error!r}") from error
     if not alone:
         return load(path, device=device)
-    if sha256_file(bundled(encoder) / WEIGHTS) != digest:
+    if encoder_digest(encoder) != digest:
         raise WeightsError(f"{path}: for another version of the encoder {encoder}: train it anew")
-    return replace(load(encoder, device=device), path=path, head=read_head(path))
+    return replace(load_base(encoder, device=device), path=path, head=read_head(path))
 
 
 def load_sequence_model(
