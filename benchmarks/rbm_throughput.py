@@ -5,9 +5,10 @@
 All train on the same random alignment (10,000 rows, 100 sites, 5 states, 5 labels) with batches and
 chains of 1,000 and 10 Gibbs steps, by their command lines, in processes of their own, one after the
 other. Each is run for a few updates and for some more: the difference is the cost of the updates,
-without start, reading and saving, in CPU seconds: the machine may do other things besides. PEER is
-an environment with ``rbms==0.5.0``, ``annadca==0.2.3`` and the same torch; a program that is not
-there is left out. rbms knows no labels; ``ff`` makes two updates a batch.
+without start, reading and saving, in CPU seconds: the machine may do other things besides. On a
+device (``--device cuda``) it is wall seconds, so nothing else should run. PEER is an environment
+with ``rbms==0.5.0``, ``annadca==0.2.3`` and the same torch; a program that is not there is left
+out. rbms knows no labels; ``ff`` makes two updates a batch.
 """
 
 from __future__ import annotations
@@ -52,18 +53,20 @@ def write_data(folder: Path) -> None:
     )
 
 
-def commands(folder: Path, peers: Path | None, hidden: int, updates: int, out: str) -> dict:
+def commands(
+    folder: Path, peers: Path | None, hidden: int, updates: int, out: str, device: str
+) -> dict:
     """Command line of every program."""
     python = [sys.executable, "-m", "stemloop.cli.main"]
     ours = [*python, "rbm", "train", "recipe.yaml", "--data", ".", "--set", f"hidden={hidden}"]
-    ours += ["--set", f"updates={updates}"]
+    ours += ["--set", f"updates={updates}", "--device", device]
     found: dict[str, list[str]] = {
         "stemloop ff": [*ours, "-o", f"{out}-ff"],
         "stemloop pcd": [*ours, "--set", "mode=pcd", "-o", f"{out}-pcd"],
     }
     if peers and (peers / "rbms").exists():
         found["rbms pcd"] = [
-            str(peers / "rbms"), "train", "-d", "x.fasta", "--alphabet", "rna", "--device", "cpu",
+            str(peers / "rbms"), "train", "-d", "x.fasta", "--alphabet", "rna", "--device", device,
             "--dtype", "float", "--num_hiddens", str(hidden), "--batch_size", str(BATCH),
             "--num_chains", str(BATCH), "--gibbs_steps", str(STEPS), "--train_size", "0.9",
             "--num_updates", str(updates), "--n_save", "1", "-o", f"{out}.h5",
@@ -72,27 +75,30 @@ def commands(folder: Path, peers: Path | None, hidden: int, updates: int, out: s
         found["annadca pcd"] = [
             str(peers / "annadca"), "train", "-d", "x.csv", "--alphabet", "rna", "-H", str(hidden),
             "--gibbs_steps", str(STEPS), "--nchains", str(BATCH), "--nepochs", str(updates),
-            "--no_reweighting", "--no-triton", "--device", "cpu", "-o", f"{out}-anna",
+            "--no_reweighting", "--device", device, "-o", f"{out}-anna",
+            *(["--no-triton"] if device == "cpu" else []),
         ]  # fmt: skip
     return found
 
 
-def measure(command: list[str], folder: Path, threads: int) -> float:
-    """CPU seconds of a process."""
+def measure(command: list[str], folder: Path, threads: int, device: str) -> float:
+    """CPU seconds of a process, or on a device the seconds that it took."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     env["WANDB_MODE"] = "disabled"
     if "stemloop.cli.main" in command:
         command = [*command, "--threads", str(threads)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    if device != "cpu":
+        return time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def sampling(hidden: int) -> dict[str, float]:
-    """Seconds for 10,000 sequences after 10 steps, random start, one thread."""
+def sampling(hidden: int, device: str) -> dict[str, float]:
+    """Seconds for 10,000 sequences after 10 steps, random start, one thread (or the device)."""
     import torch
 
     from stemloop.models.rbm import RBM
@@ -103,12 +109,17 @@ def sampling(hidden: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     config = RBMConfig("potts", SITES, hidden, "-ACGU", tuple(f"l{k}" for k in range(LABELS)))
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     shapes = config.shapes()
-    machine = RBM(config, {k: 0.1 * torch.randn(s, generator=generator) for k, s in shapes.items()})
+    machine = RBM(
+        config,
+        {k: 0.1 * torch.randn(s, generator=generator, device=device) for k, s in shapes.items()},
+    )
     result = {}
+    if device != "cpu":  # the first call makes the device's tables
+        generate(machine, machine.random_labels(10, generator), 1, generator).cpu()
     start, cpu = time.perf_counter(), time.process_time()
-    generate(machine, machine.random_labels(10_000, generator), 10, generator)
+    generate(machine, machine.random_labels(10_000, generator), 10, generator).cpu()
     result |= {"chain_cpu": time.process_time() - cpu, "chain": time.perf_counter() - start}
     start, cpu = time.perf_counter(), time.process_time()
     made = sample(StoredRBM(machine, {}), 2000)
@@ -124,11 +135,13 @@ def main() -> None:
     parser.add_argument("--updates", type=int, nargs=2, default=[5, 45])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     peers = args.peer_bin.resolve() if args.peer_bin else None
     result: dict[str, Any] = {
         "task": f"{ROWS} x {SITES} x 5, {LABELS} labels, batch {BATCH}, {STEPS} steps, fp32",
+        "device": args.device,
         "threads": args.threads,
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -137,29 +150,29 @@ def main() -> None:
         "hidden": {},
     }
     low, high = args.updates
+    unit = "cpu_seconds" if args.device == "cpu" else "seconds"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder)
         for hidden in args.hidden:
             costs: dict[str, list[float]] = {}
             for turn in range(args.repeats):
-                short = commands(folder, peers, hidden, low, f"{hidden}-{turn}-low")
-                long = commands(folder, peers, hidden, high, f"{hidden}-{turn}-high")
+                short = commands(folder, peers, hidden, low, f"{hidden}-{turn}-low", args.device)
+                long = commands(folder, peers, hidden, high, f"{hidden}-{turn}-high", args.device)
                 for program in short:
-                    one = measure(short[program], folder, args.threads)
-                    two = measure(long[program], folder, args.threads)
+                    one = measure(short[program], folder, args.threads, args.device)
+                    two = measure(long[program], folder, args.threads, args.device)
                     cost = (two - one) / (high - low)
                     costs.setdefault(program, []).append(cost)
-                    print(f"H {hidden}: {program}: {cost:.4f} CPU s an update", flush=True)
+                    print(f"H {hidden}: {program}: {cost:.4f} {unit} an update", flush=True)
             entry: dict[str, Any] = {}
             for program, values in costs.items():
-                cpu = statistics.median(values)
-                entry[program] = {
-                    "cpu_seconds_an_update": round(cpu, 4),
-                    "updates_per_cpu_second": round(1 / cpu, 3),
-                }
+                middle = statistics.median(values)
+                entry[program] = {f"{unit}_an_update": round(middle, 5)}
             result["hidden"][str(hidden)] = entry
-        result["sampling_10000_sequences_10_steps"] = {str(h): sampling(h) for h in args.hidden}
+        result["sampling_10000_sequences_10_steps"] = {
+            str(h): sampling(h, args.device) for h in args.hidden
+        }
     text = json.dumps(result, indent=1) + "\n"
     print(text)
     if args.output:

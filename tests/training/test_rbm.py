@@ -13,8 +13,9 @@ import torch
 from stemloop.data.labelled import Labelled, label_rows
 from stemloop.errors import FormatError, InputError, ResultError, UsageError
 from stemloop.models.rbm_chains import generate, guess_labels
-from stemloop.training.rbm import RBMTrainer, ages_of, train_rbm
+from stemloop.training.rbm import RBMTrainer, train_rbm
 from stemloop.training.rbm_recipe import RBMRecipe
+from stemloop.training.rbm_run import ages_of
 from stemloop.training.recipe_base import read_recipe
 from stemloop.weights.rbm_store import MODEL, load_rbm, rbm_ages
 

@@ -7,17 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
+from stemloop.cli import rbm_family
+from stemloop.cli.rbm_options import (
+    Age,
+    Device,
+    Force,
+    HiddenChain,
+    Model,
+    Seed,
+    Steps,
+    Threads,
+    hidden_mode,
+    sites_of,
+)
+
 app = typer.Typer(no_args_is_help=True, help="Label-conditional RBMs: train, sample, classify.")
 
-Model = Annotated[Path, typer.Argument(help="Model file, or the folder of a run.")]
-Age = Annotated[
-    int | None, typer.Option(help="Of a run: the checkpoint nearest to this many updates.")
-]
-Steps = Annotated[int, typer.Option(min=0, help="Gibbs steps.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads, on a CPU.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output.")]
+app.command("align")(rbm_family.align)
+app.command("bundle")(rbm_family.bundle)
+app.command("plot")(rbm_family.plot)
 
 
 @app.callback()
@@ -82,6 +90,7 @@ def sample(
         str | None, typer.Option(help="Sites (from 1) that keep their letter of --start: 1-10,25.")
     ] = None,
     ungapped: Annotated[bool, typer.Option("--ungapped", help="Leave out gaps.")] = False,
+    hidden_chain: HiddenChain = None,
     age: Age = None,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -98,27 +107,11 @@ def sample(
     torch.set_num_threads(threads)
     stored = load_rbm(model, age=age, device=pick_device(device))
     results = draw(
-        stored, count, labels=label or (), steps=steps, seed=seed, start=start, keep=_sites(keep)
-    )
+        stored, count, labels=label or (), steps=steps, seed=seed, start=start, keep=sites_of(keep),
+        hidden=hidden_mode(hidden_chain),
+    )  # fmt: skip
     facts = {"CC": f"{stored.facts.get('name', 'RBM')}, {steps} Gibbs steps, seed {seed}"}
     write_results(output, results, ungapped=ungapped, facts=facts, force=force)
-
-
-def _sites(text: str | None) -> list[int]:
-    """Sites from 0 of a list such as 1-10,25."""
-    from stemloop.errors import UsageError
-
-    sites: list[int] = []
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
-        first, dash, last = part.partition("-")
-        try:
-            low = int(first)
-            sites += range(low - 1, int(last) if dash else low)
-        except ValueError:
-            raise UsageError(f"--keep {text!r}: write numbers and ranges, as 1-10,25") from None
-    return sites
 
 
 Source = Annotated[Path, typer.Argument(help="Rows with the columns of the training data.")]
@@ -215,6 +208,7 @@ def evaluate(
         int, typer.Option(min=0, help="Annealing for the log-likelihood; 0 leaves it out.")
     ] = 1000,
     chains: Annotated[int, typer.Option(min=2, help="Of the annealing.")] = 200,
+    hidden_chain: HiddenChain = None,
     seed: Seed = 0,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -238,6 +232,7 @@ def evaluate(
     found = evaluate_run(
         run, data, ages=age or (), steps=numbers, count=count, seed=seed,
         annealing=(temperatures, chains) if temperatures > 1 else None,
+        hidden=hidden_mode(hidden_chain),
         device=str(pick_device(device)), report=lambda text: typer.echo(text, err=True),
     )  # fmt: skip
     with atomic_output(output, force=force) as out:

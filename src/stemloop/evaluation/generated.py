@@ -50,14 +50,38 @@ def distances(first: States, second: States, count: int) -> npt.NDArray[np.int32
 
 def nearest(rows: States, others: States, count: int, *, same: bool = False) -> npt.NDArray[Any]:
     """Distance of each row to the nearest of the others; `same`: they are the rows themselves."""
-    result = np.empty(len(rows), np.int32)
+    return nearest_rows(rows, others, count, same=same)[1]
+
+
+def nearest_rows(
+    rows: States, others: States, count: int, *, same: bool = False
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Number of the nearest of the others (the first of several), and its distance.
+
+    Parameters
+    ----------
+    rows, others : numpy.ndarray of uint8, shape (M1, N) and (M2, N)
+        States.
+    count : int
+        States a site.
+    same : bool
+        `others` are the rows themselves: none is its own neighbour.
+
+    Examples
+    --------
+    >>> nearest_rows(np.array([[0, 1]], np.uint8), np.array([[1, 0], [0, 0]], np.uint8), 2)
+    (array([1]), array([1], dtype=int32))
+    """
+    place = np.empty(len(rows), np.int64)
+    distance = np.empty(len(rows), np.int32)
     for start in range(0, len(rows), _BLOCK):
         part = distances(rows[start : start + _BLOCK], others, count)
+        here = np.arange(len(part))
         if same:
-            here = np.arange(len(part))
             part[here, start + here] = np.iinfo(np.int32).max
-        result[start : start + _BLOCK] = part.min(1)
-    return result
+        place[start : start + _BLOCK] = best = part.argmin(1)
+        distance[start : start + _BLOCK] = part[here, best]
+    return place, distance
 
 
 def adversarial_accuracy(

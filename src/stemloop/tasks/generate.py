@@ -14,6 +14,8 @@ from stemloop.weights.rbm_store import StoredRBM, load_rbm
 if TYPE_CHECKING:
     import torch
 
+    from stemloop.models.rbm_chains import HiddenMode
+
 #: Rows that are worked on at once.
 BATCH = 4096
 
@@ -47,6 +49,7 @@ def sample(
     seed: int = 0,
     start: str | None = None,
     keep: Sequence[int] = (),
+    hidden: HiddenMode | None = None,
     device: str = "cpu",
 ) -> list[Result]:
     """Draw sequences.
@@ -68,6 +71,9 @@ def sample(
         Aligned sequence that every chain starts from, instead of random states.
     keep : sequence of int
         Sites (from 0) that keep their letter of `start`.
+    hidden : str, optional
+        ``sample`` or ``mean``, see `stemloop.models.rbm_chains.HiddenMode`; as in training by
+        default. Means make less noisy sequences.
     device : str
         Where to compute.
 
@@ -105,7 +111,7 @@ def sample(
     if count < 1 or steps < 0:
         raise UsageError(f"{count} sequences after {steps} steps")
     generator = torch.Generator(machine.device).manual_seed(seed)
-    first, fixed = _start(stored, start, keep)
+    first, fixed = starting_point(stored, start, keep)
     results: list[Result] = []
     for number in numbers:
         name = config.labels[number]
@@ -113,10 +119,10 @@ def sample(
             size = min(BATCH, count - begin)
             rows = torch.full((size,), number, device=machine.device)
             visible = generate(
-                machine, rows, steps, generator, fixed=fixed,
+                machine, rows, steps, generator, fixed=fixed, hidden=hidden or stored.hidden_chain,
                 start=None if first is None else first.expand(size, -1),
             )  # fmt: skip
-            for k, values in enumerate(_values(stored, visible)):
+            for k, values in enumerate(values_of(stored, visible)):
                 chance = values.pop("_posterior")[number]
                 text = _text(config.letters, visible[k])
                 record = SequenceRecord(
@@ -127,9 +133,10 @@ def sample(
     return results
 
 
-def _start(
+def starting_point(
     stored: StoredRBM, start: str | None, keep: Sequence[int]
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """States to start from, (1, N), and which sites to keep, (N,); see `sample`."""
     import torch
 
     config = stored.machine.config
@@ -156,8 +163,8 @@ def _text(letters: str, states: torch.Tensor) -> str:
     return "".join(letters[s] for s in states.tolist())
 
 
-def _values(stored: StoredRBM, visible: torch.Tensor) -> Iterator[dict[str, Any]]:
-    """Free energy and label posterior of each row."""
+def values_of(stored: StoredRBM, visible: torch.Tensor) -> Iterator[dict[str, Any]]:
+    """``free_energy`` and ``_posterior`` of the labels, of each row."""
     import torch
 
     with torch.no_grad():
@@ -207,7 +214,7 @@ def score(
     results = []
     for begin in range(0, len(data), BATCH):
         states = torch.tensor(data.states[begin : begin + BATCH], device=stored.machine.device)
-        for k, values in enumerate(_values(stored, states), begin):
+        for k, values in enumerate(values_of(stored, states), begin):
             posterior = values.pop("_posterior")
             best = int(posterior.argmax())
             found: dict[str, str | float] = {
@@ -262,7 +269,9 @@ def classify(
     results = []
     for begin in range(0, len(data), BATCH):
         states = torch.tensor(data.states[begin : begin + BATCH], device=stored.machine.device)
-        _, chances = guess_labels(stored.machine, states, steps, generator)
+        _, chances = guess_labels(
+            stored.machine, states, steps, generator, hidden=stored.hidden_chain
+        )
         for k, row in enumerate(chances.cpu().numpy(), begin):
             best = int(row.argmax())
             values: dict[str, str | float] = {

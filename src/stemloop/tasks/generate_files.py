@@ -76,6 +76,7 @@ def write_results(
     *,
     ungapped: bool = False,
     facts: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> None:
     """Write sequences with their values; the suffix decides the format.
@@ -91,6 +92,8 @@ def write_results(
         Leave out gaps (FASTA and tables).
     facts : mapping, optional
         Lines about the whole, for Stockholm.
+    columns : mapping, optional
+        Lines by column, such as ``SS_cons``, for Stockholm.
     force : bool
         Replace an existing file.
 
@@ -110,7 +113,7 @@ def write_results(
         notes = {r.record.id: {k: (_short(v),) for k, v in r.values.items()} for r in results}
         alignment = Alignment(
             tuple(r.record.id for r in results), tuple(r.record.sequence for r in results),
-            {k: (v,) for k, v in (facts or {}).items()}, notes,
+            {k: (v,) for k, v in (facts or {}).items()}, notes, columns or {},
         )  # fmt: skip
         write_stockholm(path, [alignment], force=force)
         return

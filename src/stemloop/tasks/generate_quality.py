@@ -5,18 +5,16 @@ Everything is computed from the folder of a run and the data it was trained on, 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from stemloop.data.labelled import MISSING, Labelled
-from stemloop.errors import InputError, UsageError
+from stemloop.errors import UsageError
 from stemloop.evaluation.generated import (
     Classifier,
     adversarial_accuracy,
@@ -24,10 +22,14 @@ from stemloop.evaluation.generated import (
     novelty,
     quality,
 )
-from stemloop.models.rbm_chains import annealed_log_partition, generate, guess_labels
-from stemloop.training.rbm import split
+from stemloop.models.rbm_chains import (
+    HiddenMode,
+    annealed_log_partition,
+    generate,
+    guess_labels,
+)
 from stemloop.training.rbm_recipe import RBMRecipe
-from stemloop.training.rbm_run import RUN_FILE
+from stemloop.training.rbm_run import read_run, split
 from stemloop.weights.rbm_store import StoredRBM, load_rbm
 
 Report = Callable[[str], None]
@@ -42,6 +44,7 @@ def evaluate_run(
     count: int = 2000,
     seed: int = 0,
     annealing: tuple[int, int] | None = (1000, 200),
+    hidden: HiddenMode | None = None,
     device: str = "cpu",
     report: Report | None = None,
 ) -> dict[str, Any]:
@@ -64,6 +67,8 @@ def evaluate_run(
         Of all random choices.
     annealing : (int, int), optional
         Temperatures and chains for log Z; None leaves the log-likelihood out.
+    hidden : str, optional
+        How chains that make samples pass on hidden units; as in training by default.
     device : str
         Where to compute.
     report : callable, optional
@@ -85,28 +90,18 @@ def evaluate_run(
     """
     if min(steps, default=0) < 1 or count < 4:
         raise UsageError("give steps of at least 1 and a count of at least 4")
-    base = Path(run)
-    try:
-        facts = json.loads((base / RUN_FILE).read_text(encoding="utf-8"))
-        recipe = RBMRecipe.model_validate(facts["recipe"])
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError("no folder of a run", path=str(run), expected=RUN_FILE) from error
-    data = recipe.data.read(folder)
-    if data.digest() != facts["data"]:
-        raise InputError(
-            "not the data of this run", path=str(folder), expected=f"SHA-256 {facts['data'][:12]}"
-        )
+    recipe, data = read_run(run, folder)
     bench = Bench(recipe, data, count, seed)
     result: dict[str, Any] = {
-        "recipe": facts["recipe"], "data_sha256": facts["data"], "seed": seed,
+        "recipe": recipe.model_dump(mode="json"), "data_sha256": data.digest(), "seed": seed,
         "rows": {"train": len(bench.train), "test": len(bench.test) if bench.test else 0},
         "labels": bench.train.counts(), "compared": len(bench.reference),
         "natural": bench.natural(), "ages": [],
     }  # fmt: skip
     for age in ages or (None,):
-        stored = load_rbm(base, age=age, device=device)
+        stored = load_rbm(run, age=age, device=device)
         start = time.process_time()
-        entry = bench.measure(stored, sorted(set(steps)), annealing, report)
+        entry = bench.measure(stored, sorted(set(steps)), annealing, hidden, report)
         entry["cpu_seconds"] = round(time.process_time() - start, 1)
         result["ages"].append(entry)
     return result
@@ -152,13 +147,17 @@ class Bench:
         stored: StoredRBM,
         steps: Sequence[int],
         annealing: tuple[int, int] | None,
+        hidden: HiddenMode | None = None,
         report: Report | None = None,
     ) -> dict[str, Any]:
         """All measurements of a machine."""
         update = stored.facts.get("update")
         say = report or (lambda text: None)
         say(f"update {update}: labels")
-        entry: dict[str, Any] = {"update": update, "classification": self.classify(stored, steps)}
+        entry: dict[str, Any] = {
+            "update": update, "hidden_chain": hidden or stored.hidden_chain,
+            "classification": self.classify(stored, steps),
+        }  # fmt: skip
         generator = torch.Generator(stored.machine.device).manual_seed(self.seed)
         labels = torch.tensor(self.labels, device=stored.machine.device)
         made = stored.machine.random_visible(len(labels), generator)
@@ -166,7 +165,10 @@ class Bench:
         before = 0
         for number in steps:
             say(f"update {update}: samples after {number} steps")
-            made = generate(stored.machine, labels, number - before, generator, start=made)
+            made = generate(
+                stored.machine, labels, number - before, generator, start=made,
+                hidden=hidden or stored.hidden_chain,
+            )  # fmt: skip
             before = number
             entry["generation"][str(number)] = self.score(made.cpu().numpy())
         if annealing is not None:
@@ -205,7 +207,9 @@ class Bench:
         generator = torch.Generator(stored.machine.device).manual_seed(self.seed)
         gibbs = {}
         for number in steps:
-            _, chances = guess_labels(stored.machine, states, number, generator)
+            _, chances = guess_labels(
+                stored.machine, states, number, generator, hidden=stored.hidden_chain
+            )
             gibbs[str(number)] = float((chances.argmax(1).cpu().numpy() == truth).mean())
         return {
             "rows": len(truth),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,54 +18,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemloop.data.labelled import (
-    MISSING,
-    Labelled,
-    frequencies,
-    sequence_weights,
-    split_rows,
-)
+from stemloop.data.labelled import MISSING, Labelled, frequencies, sequence_weights
 from stemloop.errors import ResultError, UsageError
 from stemloop.models.rbm import PARAMETERS, RBM
 from stemloop.models.rbm_chains import generate, guess_labels, joint
 from stemloop.models.rbm_config import RBMConfig
 from stemloop.training.rbm_gradient import Phase, add, exact_label_phase, gradient
+from stemloop.training.rbm_optimiser import Ascent
 from stemloop.training.rbm_recipe import RBMRecipe
-from stemloop.training.rbm_run import METRICS_FILE, cut_metrics, open_run
+from stemloop.training.rbm_run import METRICS_FILE, ages_of, cut_metrics, open_run, split
 from stemloop.weights.rbm_store import AGES, LAST, MODEL, load_rbm, save_rbm
 
 #: Rows that a line of metrics looks at.
 _LOOK = 1000
 
 Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Data of a run: to train on, and held out (None: nothing)."""
-
-    train: Labelled
-    test: Labelled | None
-
-
-def split(recipe: RBMRecipe, data: Labelled) -> Parts:
-    """Divide data as the recipe says."""
-    rule = recipe.data.split
-    if rule is None:
-        return Parts(data, None)
-    train, test = split_rows(data, rule.test, seed=rule.seed, group=rule.group)
-    return Parts(data.take(train), data.take(test))
-
-
-def ages_of(updates: int, count: int) -> list[int]:
-    """Updates at which a machine is kept: geometric, from 1 to the last.
-
-    Examples
-    --------
-    >>> ages_of(1000, 4)
-    [1, 10, 100, 1000]
-    """
-    return sorted({round(updates ** (k / max(count - 1, 1))) for k in range(count)} | {updates})
 
 
 def train_rbm(
@@ -177,7 +143,7 @@ class RBMTrainer:
                 self.machine.random_labels(self.batch, self.generator),
             )
         self._order: tuple[int, Tensor] | None = None
-        self.optimiser = self._optimiser()
+        self.ascent = Ascent(self.machine, recipe.optimiser)
         self._open()
 
     # Updates ------------------------------------------------------------------------------------
@@ -206,16 +172,16 @@ class RBMTrainer:
                 self.chains = (made, drawn)
                 even = torch.full_like(weights, 1 / len(made))
             chain = Phase(made, machine.hidden_mean(made, drawn), drawn, even)
-        direction = self._gradient(data, chain)
+        direction, done = self._gradient(data, chain), self._done()
         if guess is None:
-            self._ascend(direction)
+            self.ascent.step(direction, done)
         else:
             real = data if not self.partly else self._known(data, known)
             if recipe.gradients == "combined":
-                self._ascend(add(direction, self._gradient(real, guess)))
+                self.ascent.step(add(direction, self._gradient(real, guess)), done)
             else:
-                self._ascend(direction)
-                self._ascend(self._gradient(real, guess))
+                self.ascent.step(direction, done)
+                self.ascent.step(self._gradient(real, guess), done)
         self.update += 1
 
     def _gradient(self, data: Phase, chain: Phase) -> dict[str, Tensor]:
@@ -265,31 +231,6 @@ class RBMTrainer:
         if last is None:
             return self.recipe.steps
         return round(self.recipe.steps + (last - self.recipe.steps) * self._done())
-
-    def _optimiser(self) -> torch.optim.Optimizer:
-        rule = self.recipe.optimiser
-        groups = [
-            {"params": [getattr(self.machine, name) for name in PARAMETERS[:3]]},
-            {"params": [getattr(self.machine, name) for name in PARAMETERS[3:]]},
-        ]
-        if rule.name == "adam":
-            return torch.optim.Adam(groups, lr=rule.learning_rate, betas=rule.betas, maximize=True)
-        return torch.optim.SGD(
-            groups, lr=rule.learning_rate, momentum=rule.momentum, nesterov=rule.nesterov,
-            maximize=True,
-        )  # fmt: skip
-
-    def _ascend(self, direction: dict[str, Tensor]) -> None:
-        rule = self.recipe.optimiser
-        rate = rule.learning_rate
-        if rule.final_learning_rate is not None:
-            rate *= (rule.final_learning_rate / rate) ** self._done()
-        for group, factor in zip(self.optimiser.param_groups, (1.0, rule.label_rate), strict=True):
-            group["lr"] = rate * factor
-        for name, tensor in direction.items():
-            getattr(self.machine, name).grad = tensor
-        self.optimiser.step()
-        self.machine.zero_sum()
 
     # The run ------------------------------------------------------------------------------------
     def run_all(self, report: Report | None = None) -> Path:
@@ -356,7 +297,8 @@ class RBMTrainer:
         recipe = self.recipe
         return {
             "name": recipe.name, "seed": recipe.seed, "update": self.update, "data": self.digest,
-            "mode": recipe.mode, "steps": self._steps(), "rows": len(self.parts.train),
+            "mode": recipe.mode, "hidden_chain": recipe.hidden_chain, "steps": self._steps(),
+            "rows": len(self.parts.train),
             "effective_rows": self.effective, "reading": recipe.data.reading(),
         }  # fmt: skip
 
@@ -364,11 +306,7 @@ class RBMTrainer:
         extra = {"visible_frequencies": self.frequencies, "generator": self.generator.get_state()}
         if self.chains is not None:
             extra |= {"chains.visible": self.chains[0], "chains.labels": self.chains[1]}
-        state = self.optimiser.state_dict()["state"]
-        for number, values in state.items():
-            for key, tensor in values.items():
-                if tensor is not None:
-                    extra[f"optimiser.{number}.{key}"] = tensor
+        extra |= self.ascent.state()
         save_rbm(path, self.machine, facts=self._facts(), extra=extra, force=True)
 
     def _open(self) -> None:
@@ -390,10 +328,4 @@ class RBMTrainer:
                 stored.extra["chains.visible"].to(self.device),
                 stored.extra["chains.labels"].to(self.device),
             )
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in stored.extra.items():
-            if key.startswith("optimiser."):
-                _, number, name = key.split(".", 2)
-                state.setdefault(int(number), {})[name] = tensor
-        whole = self.optimiser.state_dict()
-        self.optimiser.load_state_dict({**whole, "state": state})
+        self.ascent.restore(stored.extra)

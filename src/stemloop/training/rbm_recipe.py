@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from stemloop.data.aligned import read_alignment
 from stemloop.data.binary import read_binary
+from stemloop.data.covariance import CovarianceModel, align, build, find_family, read_model
 from stemloop.data.labelled import (
     Labelled,
     apply_names,
@@ -20,6 +22,8 @@ from stemloop.data.labelled import (
 )
 from stemloop.data.taxonomy import labels_by_taxonomy
 from stemloop.errors import InputError, UsageError
+from stemloop.formats.alignment import format_alignment, read_stockholm
+from stemloop.formats.fasta import read_sequences
 from stemloop.training.recipe_base import Strict
 
 
@@ -67,15 +71,39 @@ class Split(Strict):
     group: str | None = None
 
 
+class FamilyRecipe(Strict):
+    """A covariance model: its file, or a family of a Stockholm file of seed alignments."""
+
+    model: str | None = None
+    seed: str | None = None
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> FamilyRecipe:
+        if (self.model is None) == (self.seed is None):
+            raise ValueError("give a covariance model, or a seed alignment to build it from")
+        return self
+
+    def read(self, folder: Path) -> CovarianceModel:
+        """Read the model, or build it."""
+        if self.model is not None:
+            return read_model(folder / self.model)
+        assert self.seed is not None
+        path = folder / self.seed
+        return build(find_family(path, self.name) if self.name else read_stockholm(path))
+
+
 class DataRecipe(Strict):
     """A data file and how to read it.
 
     ``kind: alignment`` takes format, alphabet, max_gaps, ambiguous, name, sequence;
+    ``kind: unaligned``, FASTA of RNA, takes family, max_gaps, ambiguous;
     ``kind: binary`` takes name, skip, threshold, header (columns by number).
     """
 
     file: str
-    kind: Literal["alignment", "binary"] = "alignment"
+    kind: Literal["alignment", "unaligned", "binary"] = "alignment"
+    family: FamilyRecipe | None = None
     format: Literal["fasta", "a2m", "stockholm", "table"] | None = None
     alphabet: Literal["rna", "protein"] = "rna"
     max_gaps: float | None = Field(None, ge=0, lt=1)
@@ -95,12 +123,15 @@ class DataRecipe(Strict):
         for what, value in (("name", self.name), ("labels.column", column)):
             if value is not None and isinstance(value, int) != binary:
                 raise ValueError(f"{what}: a number for binary data, else a word")
+        if (self.kind == "unaligned") != (self.family is not None):
+            raise ValueError("family: for unaligned data, and needed there")
         return self
 
     def reading(self) -> dict[str, Any]:
         """How to read other files of this kind, as JSON values: without labels and split."""
-        left_out = {"file", "labels", "split", "max_gaps"}
-        return {**self.model_dump(mode="json", exclude=left_out), "split": None}
+        left_out = {"file", "labels", "split", "max_gaps", "family", "kind"}
+        kind = "binary" if self.kind == "binary" else "alignment"
+        return {**self.model_dump(mode="json", exclude=left_out), "kind": kind, "split": None}
 
     def read(self, folder: str | Path, names: tuple[str, ...] | None = None) -> Labelled:
         """Read the data with its labels.
@@ -131,8 +162,13 @@ class DataRecipe(Strict):
         else:
             assert not isinstance(self.name, int)
             assert not isinstance(column, int)
+            source: Path | io.StringIO = path
+            kind = self.format
+            if self.family is not None:
+                rows = align(self.family.read(Path(folder)), read_sequences(path))
+                source, kind = io.StringIO(format_alignment(rows)), "stockholm"
             data = read_alignment(
-                path, format=self.format, alphabet=self.alphabet, max_gaps=self.max_gaps,
+                source, format=kind, alphabet=self.alphabet, max_gaps=self.max_gaps,
                 ambiguous=self.ambiguous, columns=(self.name, self.sequence, column),
             )  # fmt: skip
         return self._labelled(data, Path(folder), names)

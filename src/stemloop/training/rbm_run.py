@@ -1,17 +1,49 @@
-"""The folder of an RBM's training: whose it is, and what is dropped before going on."""
+"""The folder of an RBM's training: whose it is, its data, and what is dropped before going on."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stemloop.errors import OutputError, UsageError
+from stemloop.data.labelled import Labelled, split_rows
+from stemloop.errors import InputError, OutputError, UsageError
 from stemloop.formats.stream import atomic_output
+from stemloop.training.rbm_recipe import RBMRecipe
 from stemloop.weights.rbm_store import AGES
 
 RUN_FILE, METRICS_FILE = "run.json", "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Data of a run: to train on, and held out (None: nothing)."""
+
+    train: Labelled
+    test: Labelled | None
+
+
+def split(recipe: RBMRecipe, data: Labelled) -> Parts:
+    """Divide data as the recipe says."""
+    rule = recipe.data.split
+    if rule is None:
+        return Parts(data, None)
+    train, test = split_rows(data, rule.test, seed=rule.seed, group=rule.group)
+    return Parts(data.take(train), data.take(test))
+
+
+def ages_of(updates: int, count: int) -> list[int]:
+    """Updates at which a machine is kept: geometric, from 1 to the last.
+
+    Examples
+    --------
+    >>> ages_of(1000, 4)
+    [1, 10, 100, 1000]
+    """
+    return sorted({round(updates ** (k / max(count - 1, 1))) for k in range(count)} | {updates})
 
 
 def open_run(run: Path, facts: Mapping[str, Any]) -> None:
@@ -67,3 +99,27 @@ def cut_metrics(path: Path, update: int) -> None:
             break  # the last line of a killed run
     with atomic_output(path, force=True) as out:
         out.write("".join(lines))
+
+
+def read_run(
+    run: str | os.PathLike[str], folder: str | os.PathLike[str]
+) -> tuple[RBMRecipe, Labelled]:
+    """Recipe of a run, and all its data.
+
+    Raises
+    ------
+    InputError
+        No run, or the data in the folder is not that of the run.
+    """
+    try:
+        facts = json.loads((Path(run) / RUN_FILE).read_text(encoding="utf-8"))
+        recipe = RBMRecipe.model_validate(facts["recipe"])
+        digest = facts["data"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError("no folder of a run", path=str(run), expected=RUN_FILE) from error
+    data = recipe.data.read(Path(folder))
+    if data.digest() != digest:
+        raise InputError(
+            "not the data of this run", path=os.fspath(folder), expected=f"SHA-256 {digest[:12]}"
+        )
+    return recipe, data

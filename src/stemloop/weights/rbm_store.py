@@ -18,6 +18,7 @@ from stemloop import __version__
 from stemloop.errors import WeightsError
 from stemloop.formats.stream import atomic_output
 from stemloop.models.rbm import PARAMETERS, RBM
+from stemloop.models.rbm_chains import HiddenMode
 from stemloop.models.rbm_config import RBMConfig
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class StoredRBM:
     facts: Mapping[str, Any]
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     path: Path = Path()
+
+    @property
+    def hidden_chain(self) -> HiddenMode:
+        """How its chains pass on hidden units, as they did in training."""
+        return "mean" if self.facts.get("hidden_chain") == "mean" else "sample"
 
 
 def save_rbm(
@@ -167,4 +173,6 @@ def load_rbm(
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{file}: {name} has values that are not finite")
     extra = {k: v for k, v in tensors.items() if k not in PARAMETERS}
+    if machine.weights.dtype in (torch.float16, torch.bfloat16):
+        machine = machine.to(device, torch.float32)  # stored small, computed in full
     return StoredRBM(machine.to(device), header.get("facts", {}), extra, file)
