@@ -143,7 +143,7 @@ def _at(tag: str, at: FloatArray) -> str:
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def _text(text: str) -> str:
+def printable(text: str) -> str:
     """Escaped text, with a replacement sign for what XML cannot hold."""
     return escape(_UNPRINTABLE.sub("\ufffd", text))
 
@@ -198,9 +198,9 @@ def _bases(structure: Structure, xy: FloatArray, p: FloatArray | None) -> list[s
         if p is not None:
             hint += f", p = {p[k]:.2f}"
         parts.append(
-            f"<g><title>{_text(hint)}</title>"
+            f"<g><title>{printable(hint)}</title>"
             f'<circle cx="{_f(x)}" cy="{_f(y)}" r="{_f(_RADIUS)}" fill="{fill}" stroke="{_INK}"/>'
-            f'<text x="{_f(x)}" y="{_f(y)}" dy=".35em" fill="{ink}">{_text(letter)}</text></g>'
+            f'<text x="{_f(x)}" y="{_f(y)}" dy=".35em" fill="{ink}">{printable(letter)}</text></g>'
         )
     return [*parts, "</g>"]
 
@@ -377,13 +377,13 @@ def _page(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_f(width)} {_f(height)}" '
         f'width="{_f(width * pixels)}" height="{_f(height * pixels)}" '
         f'font-family="Arial, Helvetica, Liberation Sans, sans-serif" fill="{_INK}">',
-        f"<title>{_text(title or 'RNA secondary structure')}</title>",
+        f"<title>{printable(title or 'RNA secondary structure')}</title>",
         f'<rect width="{_f(width)}" height="{_f(height)}" fill="#ffffff"/>',
     ]
     if shown:
         parts.append(
             f'<text x="{_f(width / 2)}" y="{_f(margin + 12 * s)}" font-size="{_f(size)}" '
-            f'text-anchor="middle" font-weight="bold">{_text(shown)}</text>'
+            f'text-anchor="middle" font-weight="bold">{printable(shown)}</text>'
         )
     x, y = (width - wide) / 2 - low[0], top - low[1]
     parts += [f'<g transform="translate({_f(x)} {_f(y)})">', *drawing, "</g>"]

@@ -1,0 +1,112 @@
+"""Networks for interactions on disk: a folder with shape, scale and facts beside the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stemloop import __version__
+from stemloop.errors import OutputExistsError, WeightsError
+from stemloop.models.interaction_head import InteractionConfig, InteractionHead
+from stemloop.weights.locate import CONFIG, find_model, sha256_file
+from stemloop.weights.store import WEIGHTS, new_dir
+from stemloop.weights.tensors import read_tensors, write_tensors
+
+MODEL_TYPE = "stemloop-interaction"
+
+#: Layout of ``config.json``; raised when an older program could misread it.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredInteraction:
+    """A network with what its input and output need.
+
+    Parameters
+    ----------
+    head : InteractionHead
+        The network.
+    centre, scale : tuple of float
+        Of the numbers of a pair, to standardise them.
+    site : int
+        Nucleotides of a site, as most it learned from; longer strands are read in windows of this.
+    facts : mapping
+        About its training.
+    """
+
+    head: InteractionHead
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    site: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_interaction(
+    path: str | os.PathLike[str],
+    model: StoredInteraction,
+    *,
+    card: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a folder, whole or not at all.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        Something else is there already, or it cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not (force and (target / WEIGHTS).is_file()):
+        raise OutputExistsError(f"{target} exists already")
+    tensors = {name: value.detach().cpu() for name, value in model.head.state_dict().items()}
+    with new_dir(target) as folder:
+        write_tensors(folder / WEIGHTS, tensors)
+        content = {
+            "model_type": MODEL_TYPE,
+            "format": FORMAT,
+            "stemloop": __version__,
+            "head": model.head.config.to_dict(),
+            "centre": list(model.centre),
+            "scale": list(model.scale),
+            "site": model.site,
+            "facts": dict(model.facts),
+            "sha256": sha256_file(folder / WEIGHTS),
+        }
+        (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        if card is not None:
+            (folder / "README.md").write_text(card, encoding="utf-8")
+    return target
+
+
+def load_interaction(name_or_path: str | os.PathLike[str]) -> StoredInteraction:
+    """Read a folder, in evaluation mode.
+
+    Raises
+    ------
+    WeightsError
+        Not found, of another kind, damaged, or newer than this program.
+    """
+    path = find_model(name_or_path)
+    where = path / CONFIG
+    try:
+        content = json.loads(where.read_text(encoding="utf-8"))
+        if content.get("model_type") != MODEL_TYPE:
+            raise WeightsError(
+                f"{path}: no model of interactions: 'stemloop finetune interaction' makes one"
+            )
+        if content["format"] > FORMAT:
+            raise WeightsError(f"{where}: newer than this program: update stemloop")
+        head = InteractionHead(InteractionConfig(**content["head"]))
+        centre, scale = (tuple(map(float, content[key])) for key in ("centre", "scale"))
+        if not len(centre) == len(scale) == head.config.numbers:
+            raise WeightsError(f"{where}: {len(centre)} scales for {head.config.numbers} numbers")
+        head.load_state_dict(read_tensors(path / WEIGHTS))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise WeightsError(f"{path}: damaged: {error!r}") from error
+    return StoredInteraction(
+        head.requires_grad_(False).eval(), centre, scale, int(content["site"]), content["facts"]
+    )
