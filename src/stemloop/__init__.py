@@ -21,6 +21,10 @@ _PUBLIC = {
     "fold": "stemloop.tasks.structure",
     "embed": "stemloop.tasks.embed",
     "load": "stemloop.weights.store",
+    "Labeller": "stemloop.tasks.labels",
+    "scan_mutations": "stemloop.tasks.mutations",
+    "interact": "stemloop.tasks.interaction",
+    "annotate": "stemloop.tasks.annotate",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -14,16 +14,23 @@ import typer
 
 from stemloop import __version__
 from stemloop.cli import (
+    annotate,
+    benchmark,
     convert,
     corpus,
     doctor,
     embed,
     evaluate,
+    evaluate_lm,
     finetune,
     fold,
+    generate,
+    interact,
     labels,
     pretrain,
     rbm,
+    scan_mutations,
+    serve,
     weights,
 )
 from stemloop.errors import StemloopError
@@ -52,20 +59,30 @@ def options(
     """RNA foundation models in one toolkit."""
 
 
-# Commands -----------------------------------------------------------------------------------
-app.command("fold")(fold.fold)
-app.command("pretrain")(pretrain.pretrain)
-app.add_typer(corpus.app, name="corpus")
-app.add_typer(finetune.app, name="finetune")
-app.add_typer(evaluate.app, name="evaluate")
-app.command("embed")(embed.embed)
-app.command("classify")(labels.classify)
-app.command("splice")(labels.splice)
-app.command("ribosome-load")(labels.ribosome_load)
-app.add_typer(rbm.app, name="rbm")
-app.command("convert")(convert.convert)
-app.add_typer(weights.app, name="weights")
-app.command("doctor")(doctor.doctor)
+# Commands, by the headings of ``stemloop --help`` ---------------------------------------------
+PREDICT, TRAIN, MEASURE, MODELS = "Predict", "Train", "Measure", "Models"
+app.command("fold", rich_help_panel=PREDICT)(fold.fold)
+app.command("annotate", rich_help_panel=PREDICT)(annotate.annotate)
+app.command("embed", rich_help_panel=PREDICT)(embed.embed)
+app.command("classify", rich_help_panel=PREDICT)(labels.classify)
+app.command("splice", rich_help_panel=PREDICT)(labels.splice)
+app.command("ribosome-load", rich_help_panel=PREDICT)(labels.ribosome_load)
+app.command("interact", rich_help_panel=PREDICT)(interact.interact)
+app.command("scan-mutations", rich_help_panel=PREDICT)(scan_mutations.scan_mutations)
+app.command("generate", rich_help_panel=PREDICT)(generate.generate)
+app.command("serve", rich_help_panel=PREDICT)(serve.serve)
+app.add_typer(corpus.app, name="corpus", rich_help_panel=TRAIN)
+app.command("pretrain", rich_help_panel=TRAIN)(pretrain.pretrain)
+app.add_typer(finetune.app, name="finetune", rich_help_panel=TRAIN)
+finetune.app.command("interaction")(interact.finetune_interaction)
+app.add_typer(rbm.app, name="rbm", rich_help_panel=TRAIN)
+app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
+evaluate.app.command("lm")(evaluate_lm.language_model)
+evaluate.app.command("interaction")(interact.evaluate_interaction)
+app.command("benchmark", rich_help_panel=MEASURE)(benchmark.benchmark)
+app.add_typer(weights.app, name="weights", rich_help_panel=MODELS)
+app.command("convert", rich_help_panel=MODELS)(convert.convert)
+app.command("doctor", rich_help_panel=MODELS)(doctor.doctor)
 
 
 def run() -> None:

@@ -38,6 +38,7 @@ _PACKAGES: dict[str, str | None] = {
     "pydantic": None,
     "typer": None,
     "h5py": "hdf5",
+    "pyinfernal": "generate",
     "matplotlib": "plots",
     "fastapi": "web",
     "ray": "cluster",

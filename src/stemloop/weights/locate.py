@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from stemloop.data.cache import cache_dir
 from stemloop.errors import WeightsError
@@ -93,6 +94,18 @@ def available() -> list[str]:
     if cached.is_dir():
         here += sorted(p.parent.name for p in cached.glob(f"*/{CONFIG}") if _is_encoder(p))
     return here
+
+
+def bundled_configs(kind: str) -> dict[str, dict[str, Any]]:
+    """Bundled models of a kind (``model_type``): name to content of ``config.json``."""
+    found = {}
+    for name in _names():
+        path = _bundled_root() / name / CONFIG
+        if path.is_file():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.get("model_type") == kind:
+                found[name] = content
+    return found
 
 
 def _is_encoder(config: Path) -> bool:
