@@ -83,5 +83,9 @@ def pretrain(
         device=device,
         report=show if first else None,
     )
+    if torch.distributed.is_initialized():
+        # A process that leaves while another still talks to it may abort; they leave together.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     if first:
         typer.echo(f"wrote {model}: stemloop embed --model {model} ...")
