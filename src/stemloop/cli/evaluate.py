@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +81,8 @@ def structure(
     force: Annotated[bool, typer.Option(help="Replace output that exists.")] = False,
 ) -> None:
     """Precision, recall and F1 (strict and +-1), MCC, with bootstrap intervals; calibration."""
+    from importlib.metadata import version
+
     import torch
 
     from stemloop.cli.finetune import show
