@@ -127,7 +127,7 @@ def linclust(
     words = ["--kmer-per-seq", "21", "--kmer-per-seq-scale", "0.2", *longest]
 
     def call(module: str, *arguments: str) -> None:
-        _call(
+        run_mmseqs(
             own, module, *arguments, *([] if module in _ONE_THREAD else ["--threads", f"{threads}"])
         )
 
@@ -152,8 +152,8 @@ def linclust(
     return representatives
 
 
-def _call(folder: Path, module: str, *arguments: str) -> None:
-    """Run a module of MMseqs2 in a folder."""
+def run_mmseqs(folder: Path, module: str, *arguments: str) -> None:
+    """Run a module of MMseqs2 in a folder; OutputError with its last lines where it fails."""
     done = subprocess.run(
         ["mmseqs", module, *arguments],
         cwd=folder,
@@ -178,15 +178,15 @@ def _align(folder: Path, parts: int, options: list[str], threads: int) -> None:
     """
 
     def part(number: int) -> str:
-        pairs, result = f"pairs_of_{number}", f"alignments_{number}"
-        _call(folder, "createsubdb", f"order_{number}", "other_pairs", pairs, "--subdb-mode", "1")
+        order, pairs, result = f"order_{number}", f"pairs_of_{number}", f"alignments_{number}"
+        run_mmseqs(folder, "createsubdb", order, "other_pairs", pairs, "--subdb-mode", "1")
         found = ("some", "some", pairs, result, "--alignment-mode", "2", "--threads", "1")
-        _call(folder, "align", *found, *options)
+        run_mmseqs(folder, "align", *found, *options)
         return result
 
     with ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(part, range(parts)))
-    _call(folder, "mergedbs", "some", "alignments", *results)
+    run_mmseqs(folder, "mergedbs", "some", "alignments", *results)
 
 
 def _split(order: Path) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stemloop.data.clusters import fasta_entry, mmseqs_version
-from stemloop.errors import FormatError, OutputError
+from stemloop.data.clusters import fasta_entry, mmseqs_version, run_mmseqs
+from stemloop.errors import FormatError
 
 #: Words of this length are looked up. MMseqs2's own choice for nucleotides, 15, misses most RNAs
 #: of 80 % identity that are as short as a tRNA.
@@ -73,26 +72,13 @@ def most_similar(
         folder = Path(name)
         for file, sequences in (("queries.fa", queries), ("targets.fa", targets)):
             (folder / file).write_text("".join(map(fasta_entry, range(len(sequences)), sequences)))
-        done = subprocess.run(
-            [
-                *("mmseqs", "easy-search", "queries.fa", "targets.fa", "hits.tsv", "tmp"),
-                *("--search-type", "3", "--strand", "1", "-k", str(WORD), "-e", "0.1"),
-                *("--spaced-kmer-mode", "0", "--max-seqs", "1000", "--threads", str(threads)),
-                *("--mask", "0", "--format-output", "query,target,fident,qcov,tcov"),
-            ],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
+        run_mmseqs(
+            folder,
+            *("easy-search", "queries.fa", "targets.fa", "hits.tsv", "tmp"),
+            *("--search-type", "3", "--strand", "1", "-k", str(WORD), "-e", "0.1"),
+            *("--spaced-kmer-mode", "0", "--max-seqs", "1000", "--threads", str(threads)),
+            *("--mask", "0", "--format-output", "query,target,fident,qcov,tcov"),
         )
-        if done.returncode:
-            words = [line for line in done.stdout.splitlines() if line.strip()]
-            raise OutputError(
-                f"mmseqs easy-search failed with code {done.returncode}: "
-                f"{' / '.join(words[-3:])[:500]}"
-            )
         for line in (folder / "hits.tsv").read_text().splitlines():
             try:
                 query, target, *numbers = line.split("\t")

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
+from typing import cast
 
 import dnaio
 
@@ -24,6 +25,19 @@ from stemloop.records import SequenceRecord
 
 _BLANKS = b" \t\r\n\v\f"
 _HEADER = "a header line '>identifier'"
+
+
+def records_of(source: Source | Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
+    """Records of a file (path, ``-`` or open file), or of an iterable of records as they are.
+
+    Examples
+    --------
+    >>> [record.id for record in records_of([SequenceRecord("a", "ACGU")])]
+    ['a']
+    """
+    if isinstance(source, str | os.PathLike) or hasattr(source, "read"):
+        return read_sequences(cast("Source", source))
+    return iter(source)
 
 
 def read_sequences(

@@ -30,7 +30,7 @@ from stemloop.draw import draw
 from stemloop.draw_heatmap import heatmap
 from stemloop.errors import InputError, OutputExistsError, UsageError, WeightsError
 from stemloop.folding.thermo import layout
-from stemloop.formats.fasta import read_sequences, safe_filename
+from stemloop.formats.fasta import records_of, safe_filename
 from stemloop.formats.stream import Source
 from stemloop.formats.structure import format_structure
 from stemloop.formats.tables import write_table
@@ -140,8 +140,7 @@ def annotate(
     """
     target = Path(output)
     refuse_existing(target, force)
-    named = isinstance(source, str | os.PathLike) or hasattr(source, "read")
-    records = list(read_sequences(source) if named else source)  # type: ignore[arg-type]
+    records = list(records_of(source))
     if not records:
         raise InputError("no sequences")
     tools = _load(options)

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stemloop.errors import InputError, UsageError
-from stemloop.formats.fasta import read_sequences
+from stemloop.formats.fasta import records_of
 from stemloop.formats.stream import Source, atomic_output
 from stemloop.formats.tables import write_table
 from stemloop.records import Result, SequenceRecord
@@ -127,8 +127,7 @@ class Labeller:
             Outputs of a record to its values; by the model's task otherwise.
         """
         say = describe or self.describe
-        named = isinstance(source, str | os.PathLike) or hasattr(source, "read")
-        records: Iterable[SequenceRecord] = read_sequences(source) if named else source  # type: ignore[arg-type,assignment]
+        records = records_of(source)
         block: list[SequenceRecord] = []
         for record in records:
             block.append(record)

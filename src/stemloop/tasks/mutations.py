@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from stemloop.alphabet import RNAERNIE_TYPES
 from stemloop.errors import InputError, UsageError
-from stemloop.formats.fasta import read_sequences
+from stemloop.formats.fasta import records_of
 from stemloop.formats.stream import Source
 from stemloop.records import Result, SequenceRecord
 from stemloop.tasks.base import TOKEN_BUDGET, Ints, pick_device, split_on_oom, windows
@@ -197,8 +197,7 @@ class MutationScanner:
 
     def results(self, source: Source | Iterable[SequenceRecord]) -> Iterator[Result]:
         """Results of all records of a file, or of an iterable, in their order."""
-        named = isinstance(source, str | os.PathLike) or hasattr(source, "read")
-        records: Iterable[SequenceRecord] = read_sequences(source) if named else source  # type: ignore[arg-type,assignment]
+        records = records_of(source)
         for record in records:
             yield self(record)
 
