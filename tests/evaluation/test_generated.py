@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from stemloop.errors import UsageError
+from stemloop.errors import OutputExistsError, UsageError
 from stemloop.evaluation.generated import (
     adversarial_accuracy,
     distances,
@@ -19,6 +21,7 @@ from stemloop.evaluation.generated import (
     spectrum,
     spectrum_error,
 )
+from stemloop.evaluation.generated_plots import components, logo_heights, logos
 
 
 def rows(count: int, q: int, sites: int = 12, seed: int = 0) -> np.ndarray:
@@ -156,3 +159,26 @@ def test_all_scores() -> None:
     assert abs(found["entropy_excess"]) < 0.05
     worse = quality(data, np.roll(rows(400, 5, seed=2), 1, 1), 5)
     assert worse["second_r"] < found["second_r"]
+
+
+def test_logo_heights_are_bits_times_shares() -> None:
+    data = np.array([[1, 1, 0], [1, 2, 0], [1, 3, 0], [1, 4, 3]], np.uint8)
+    found = logo_heights(data, "-ACGU")
+    np.testing.assert_allclose(found[0], [0, 2, 0, 0, 0])
+    np.testing.assert_allclose(found[1], 0, atol=1e-12)
+    np.testing.assert_allclose(found[2], [0, 0, 0, 0.5, 0])  # a quarter of the rows, 2 bits
+    np.testing.assert_allclose(logo_heights(data[:, :1] - 1, "01"), [[1, 0]])
+
+
+def test_pictures_by_label(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pairs = {name: (rows(30, 5, seed=k), rows(20, 5, seed=k + 5)) for k, name in enumerate("xyz")}
+    for draw in (components, logos):
+        path = tmp_path / f"{draw.__name__}.svg"
+        draw(path, pairs, "-ACGU")
+        first = path.read_text()
+        assert all(f">{name}" in first for name in pairs)
+        draw(path, pairs, "-ACGU", force=True)
+        assert path.read_text() == first
+        with pytest.raises(OutputExistsError):
+            draw(path, pairs, "-ACGU")

@@ -98,6 +98,40 @@ def test_plain_methods_stand_beside_models_of_sequences(output: Path) -> None:
     assert len({row["records"] for row in found.values()}) == 1
 
 
+def test_untrained_encoders_and_heads_to_start_from(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "frozen.yaml").write_text(
+        LETTERS.replace("encoder: none", "encoder: frozen")
+        .replace("kind: frames, channels: 4, blocks: 1, hidden: 4", "hidden: 4")
+        .replace("epochs: 2", "epochs: 1")
+    )
+    text = """\
+task: benchmark
+name: encoders
+tables:
+- name: letters
+  kind: sequence
+  scores: [accuracy]
+  entries:
+  - {name: frozen, recipe: frozen.yaml}
+  - {name: untrained, recipe: frozen.yaml, untrained: true}
+  - {name: fine-tuned, recipe: frozen.yaml, encoder: full, start: frozen}
+"""
+    (tmp_path / "board.yaml").write_text(text)
+    board = leaderboard.load_board(tmp_path / "board.yaml")
+    leaderboard.run_board(board, tmp_path, folder, tmp_path / "out")
+    found = rows(tmp_path / "out", 0)
+    assert list(found)[0] == "frozen"
+    assert {"untrained", "fine-tuned"} <= set(found)
+    facts = {}
+    for path in (tmp_path / "out" / "runs").glob("*/run.json"):
+        facts[path.parent.name.split("-")[1]] = json.loads(path.read_text())
+    assert facts["frozen"]["encoder"] == facts["fine"]["encoder"] != facts["untrained"]["encoder"]
+    assert "letters-frozen" in facts["fine"]["recipe"]["start"]
+    (tmp_path / "board.yaml").write_text(text.replace("start: frozen", "start: nix"))
+    with pytest.raises(FormatError, match="no entry 'nix' further up"):
+        leaderboard.load_board(tmp_path / "board.yaml")
+
+
 def test_the_page_escapes_names_and_ranks(output: Path) -> None:
     text = (output / "leaderboard.html").read_text()
     assert "<b>two" not in text

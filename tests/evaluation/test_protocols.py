@@ -22,7 +22,14 @@ from stemloop.errors import FormatError, InputError, UsageError
 from stemloop.evaluation import benchmark, protocols
 from stemloop.evaluation.calibration import Calibration
 from stemloop.evaluation.leakage import examine, training_rnas
-from stemloop.evaluation.protocols import PROTOCOLS, Split, narrowed, of_all, sampled
+from stemloop.evaluation.protocols import (
+    PROTOCOLS,
+    Split,
+    narrowed,
+    of_all,
+    sampled,
+    with_homologs,
+)
 from stemloop.folding.crf import load_crf
 from stemloop.records import SequenceRecord, Structure
 from stemloop.tasks.structure_settings import FoldSettings
@@ -267,6 +274,36 @@ def test_samples_of_splits(folder: Path) -> None:
     assert sampled(split, 100) is split
     with pytest.raises(UsageError, match="no split 'fold9'; known: fold0, fold1, fold2"):
         narrowed(PROTOCOLS["archiveii-random"].splits(folder), ["fold9"])
+
+
+def test_homologs_of_splits(folder: Path) -> None:
+    splits = PROTOCOLS["archiveii-random"].splits(folder)
+    known = with_homologs(splits, "known")
+    sequences = with_homologs(splits, "sequences")
+    for split, one, other in zip(splits, known, sequences, strict=True):
+        tested = {item.sequence for item in split.test}
+        assert len(one.homologs) == sum(
+            item.sequence not in tested for s in splits if s is not split for item in s.test
+        )
+        assert not tested & {homolog.sequence for homolog in one.homologs}
+        assert all(homolog.pairs is not None for homolog in one.homologs)
+        # Nothing of a test RNA but its sequence is given away.
+        assert {homolog.sequence for homolog in other.homologs} == tested
+        assert all(homolog.pairs is None for homolog in other.homologs)
+        assert (one.test, one.without) == (split.test, split.without)
+
+
+def test_scores_with_homologs(cli, folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    command = (
+        "evaluate", "structure", "--protocol", "archiveii-random", "--model", "turner2004",
+        "--data", folder, "--split", "fold1", "--sample", 3, "-o", report,
+    )  # fmt: skip
+    for kind in ("known", "sequences"):
+        ran = cli(*command, "--homologs", kind, "--force")
+        assert ran.code == 0, ran.err
+        assert json.loads(report.read_text())["homologs"] == kind
+    assert cli(*command, "--homologs", "some.fa", "--force").code == 2
 
 
 def test_broken_lists_of_folds(folder: Path, tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def structure(
     sample: Annotated[
         int | None, typer.Option(min=1, help="Only so many RNAs of each split, drawn at random.")
     ] = None,
+    homologs: Annotated[
+        str | None,
+        typer.Option(
+            help="As in 'fold'; of a protocol 'known', the structures of its other splits, or "
+            "'sequences', the other RNAs of the split without structures."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training.")] = None,
     peers: Annotated[
         Path | None, typer.Option(help="Scores of peers on single RNAs (CSV, with a model column).")
@@ -93,6 +100,7 @@ def structure(
     from stemloop.evaluation.calibration import Calibration
     from stemloop.evaluation.protocols import Split
     from stemloop.evaluation.scores import evaluate_structures, read_scores, write_scores
+    from stemloop.folding.homologs import read_homologs
     from stemloop.tasks.structure import FoldSettings
     from stemloop.training.recipes import load_recipe
     from stemloop.weights.locate import sha256_file
@@ -113,12 +121,15 @@ def structure(
             )
     elif references is None:
         raise UsageError("give a file of known structures, or a --protocol")
-    elif predictions is not None and (against or model):
-        raise UsageError("--predictions go without --model and --against")
+    elif predictions is not None and (against or model or homologs):
+        raise UsageError("--predictions go without --model, --homologs and --against")
     elif trained or split or sample or seed is not None:
         raise UsageError("--recipe, --runs, --split, --sample and --seed are of a --protocol")
+    if protocol is not None and homologs not in (None, "known", "sequences"):
+        raise UsageError("--homologs of a protocol are 'known' or 'sequences'")
     settings = FoldSettings(
         model=model or "fold-crf",
+        homologs=read_homologs(homologs) if homologs and protocol is None else (),
         decoder=decoder.value,
         gamma=gamma,
         threshold=threshold,
@@ -149,6 +160,7 @@ def structure(
             runs=runs,
             names=split,
             sample=sample,
+            homologs=homologs,  # type: ignore[arg-type]
             jobs=jobs,
             report=show,
         )
@@ -165,6 +177,8 @@ def structure(
             facts = {"predictions": predictions.name}
         else:
             facts["model"] = settings.model
+            if homologs is not None:
+                facts["homologs"] = Path(homologs).name
         facts |= {"references": references.name, "data": {references.name: sha256_file(references)}}
     calibration = Calibration()
     if predictions is not None:
@@ -250,6 +264,10 @@ def sequence_labels(
     decoys: Annotated[
         bool, typer.Option("--decoys", help="Splice models: each site against each kind of decoy.")
     ] = False,
+    further: Annotated[
+        Path | None,
+        typer.Option(help="Recipe whose `further` records are scored, not those of the run's."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Report to write: .json or .md.")
     ] = None,
@@ -261,6 +279,8 @@ def sequence_labels(
 
     from stemloop.errors import OutputExistsError
     from stemloop.evaluation import labels
+    from stemloop.training.recipe_base import read_recipe
+    from stemloop.training.sequence_recipe import SequenceRecipe
 
     if output is not None and output.is_file() and not force:
         raise OutputExistsError(f"{output} exists already; --force replaces it")
@@ -270,6 +290,7 @@ def sequence_labels(
         data,
         baselines=baselines,
         decoys=decoys,
+        further=read_recipe(further, SequenceRecipe) if further else None,
         seed=seed,
         report=lambda line: typer.echo(line, err=True),
     )

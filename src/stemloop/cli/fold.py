@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stemloop.cli.bulk import EngineOption, ShardOption, WorkersOption, is_bulk, run_bulk
 from stemloop.errors import UsageError
 
 if TYPE_CHECKING:
-    from stemloop.records import Result, Structure
+    from stemloop.records import Result
 
 
 class Layout(StrEnum):
@@ -25,10 +24,7 @@ class Layout(StrEnum):
     ct = "ct"
     bpseq = "bpseq"
     jsonl = "jsonl"
-
-
-#: Columns of the table of pair probabilities.
-_COLUMNS = ("index", "id", "i", "j", "probability")
+    parquet = "parquet"
 
 
 class DecoderName(StrEnum):
@@ -65,7 +61,10 @@ def fold(
         str | None, typer.Option("--sequence", "-s", help="Fold this sequence instead of a file.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("-"),
-    layout: Annotated[Layout, typer.Option("--format", "-f", help="Output format.")] = Layout.dbn,
+    layout: Annotated[
+        Layout | None,
+        typer.Option("--format", "-f", help="dbn unless given; parquet for -o NAME.parquet."),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -145,6 +144,13 @@ def fold(
             "--duplex", help="Records may be two strands, GGGG&CCCC: plain Turner energies."
         ),
     ] = False,
+    homologs: Annotated[
+        Path | None,
+        typer.Option(
+            help="RNAs of the same families: FASTA, or structures (.dbn, .ct, .bpseq, .st). Those "
+            "that align well add what they say of each pair."
+        ),
+    ] = None,
     circular: Annotated[bool, typer.Option("--circular", help="The RNAs are circles.")] = False,
     known: Annotated[
         bool,
@@ -156,6 +162,9 @@ def fold(
         Path | None, typer.Option(help="Pair probabilities >= 0.001 to a .tsv, .csv or .parquet.")
     ] = None,
     svg: Annotated[Path | None, typer.Option(help="Draw each structure into this folder.")] = None,
+    shard: ShardOption = None,
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     force: Annotated[bool, typer.Option(help="Replace output that exists.")] = False,
 ) -> None:
@@ -164,12 +173,24 @@ def fold(
 
     from stemloop.cli.progress import counted
     from stemloop.errors import OutputError, OutputExistsError
+    from stemloop.folding.homologs import read_homologs
     from stemloop.folding.reactivity import ProbingOptions, ReactivityTable
-    from stemloop.formats.stream import atomic_output
     from stemloop.formats.tables import write_table
     from stemloop.records import SequenceRecord
     from stemloop.tasks.structure import FoldSettings, fold_stream
     from stemloop.tasks.structure_jobs import Job, read_jobs, read_strands
+    from stemloop.tasks.structure_output import (
+        PROBABILITY_COLUMNS,
+        check_layout,
+        open_output,
+        probability_rows,
+        render,
+    )
+
+    if layout is None:
+        layout = Layout.parquet if output.suffix == ".parquet" else Layout.dbn
+    if shard is None:
+        check_layout(output, layout.value)
 
     settings = FoldSettings(
         model=model,
@@ -184,6 +205,7 @@ def fold(
         seed=seed or 0,
         circular=circular,
         window=window,
+        homologs=read_homologs(homologs) if homologs is not None else (),
     )
     two_strands = duplex or (sequence is not None and "&" in sequence)
     _check(
@@ -213,6 +235,21 @@ def fold(
         table = ReactivityTable(shape, probing)
     # The network is tiny: more threads only wait for each other. Processes (-j) are what scales.
     torch.set_num_threads(1)
+    if is_bulk(
+        shard, engine, workers,
+        (str(output) == "-", "standard output"), (sequence is not None, "--sequence"),
+        (known, "--eval"), (shape is not None, "--shape"), (bpp is not None, "--bpp"),
+        (svg is not None, "--svg"), (jobs > 1, "--jobs"),
+    ):  # fmt: skip
+        from stemloop.tasks.bulk_records import plan_fold
+
+        run_bulk(
+            lambda: plan_fold(
+                source, settings, layout.value, constraints=constraint, duplexes=duplex
+            ),
+            output, shard=shard, workers=workers, force=force,
+        )  # fmt: skip
+        return
     if sequence is not None and (source != "-" or constraint):
         raise UsageError("--sequence goes without a file and without --constraint")
     for path in (output, bpp):
@@ -231,22 +268,20 @@ def fold(
         work = read_jobs(
             source, constraints=constraint, duplexes=duplex, known=known, reactivities=table
         )
-    with atomic_output(output, force=force) as out:
+    with open_output(output, layout, settings, force=force) as write:
 
         def rows() -> Iterator[dict[str, Any]]:
             for result in counted(fold_stream(work, settings, processes=jobs), "RNAs"):
                 if "window" in result.values:
                     typer.echo(_in_windows(result), err=True)
-                _write(result, layout, out)
-                if str(output) == "-":
-                    out.flush()
+                write(render(result, layout))
                 if svg is not None:
                     _draw(result, svg, force)
                 if bpp is not None:
-                    yield from _probabilities(result)
+                    yield from probability_rows(result)
 
         if bpp is not None:
-            write_table(bpp, rows(), columns=_COLUMNS, force=force)
+            write_table(bpp, rows(), columns=PROBABILITY_COLUMNS, force=force)
         else:
             deque(rows(), maxlen=0)
 
@@ -265,83 +300,6 @@ def _in_windows(result: Result) -> str:
         f"note: record {record.id!r} of {record.length} nucleotides was folded in windows of "
         f"{values['window']}: no pair spans more than {values['longest_span']}"
     )
-
-
-def _write(result: Result, layout: Layout, out: TextIO) -> None:
-    from stemloop.formats.structure import format_structure
-
-    if layout is Layout.jsonl:
-        out.write(json.dumps(_as_json(result)) + "\n")
-        return
-    for structure in _sampled(result):
-        text = format_structure(structure, layout.value)
-        if "cut" in result.values:
-            header, *lines = text.splitlines(keepends=True)
-            text = header + "".join(_cut(line, result) for line in lines)
-        out.write(text)
-
-
-def _cut(text: str, result: Result) -> str:
-    """Put the sign between two strands into text that has a character a nucleotide."""
-    at = int(result.values.get("cut", 0))
-    return f"{text[:at]}&{text[at:]}" if at else text
-
-
-def _sampled(result: Result) -> Iterator[Structure]:
-    """The structures drawn, as records of their own; the predicted one where none were."""
-    from dataclasses import replace
-
-    from stemloop.records import Structure
-
-    assert result.structure is not None
-    if "samples" not in result.arrays:
-        yield result.structure
-        return
-    drawn = zip(result.arrays["samples"], result.arrays["sample_energy"], strict=True)
-    for number, (text, energy) in enumerate(drawn, 1):
-        title = f"{result.record.description} sample={number}".lstrip()
-        record = replace(result.record, description=title)
-        yield Structure.from_dot_bracket(record, str(text), float(energy))
-
-
-def _as_json(result: Result) -> dict[str, Any]:
-    structure, record, values = result.structure, result.record, result.values
-    assert structure is not None
-    line = {
-        "index": record.index,
-        "id": record.id,
-        "description": record.description,
-        "sequence": _cut(record.sequence, result),
-        "structure": _cut(structure.dot_bracket, result),
-        "energy": _number(values["energy"]),
-        "ensemble_energy": _number(values["ensemble_energy"]),
-        "confidence": [round(float(p), 4) for p in result.arrays["confidence"]],
-        "ensemble_defect": round(float(values["ensemble_defect"]), 4),
-    }
-    if "window" in values:
-        line |= {key: values[key] for key in ("window", "longest_span")}
-    if "binding_energy" in values:
-        line["binding_energy"] = _number(values["binding_energy"])
-    if "samples" in result.arrays:
-        drawn = zip(result.arrays["samples"], result.arrays["sample_energy"], strict=True)
-        line["samples"] = [{"structure": str(s), "energy": _number(e)} for s, e in drawn]
-    return line
-
-
-def _number(energy: Any) -> float | None:
-    """Energy with two decimals; JSON knows no infinity, and a pair head no energy."""
-    return round(float(energy), 2) if math.isfinite(energy) else None
-
-
-def _probabilities(result: Result) -> Iterator[dict[str, Any]]:
-    import numpy as np
-
-    matrix = result.arrays["pair_probability"]
-    record = result.record
-    rows, cols = np.nonzero(matrix >= 0.001)
-    values = np.round(matrix[rows, cols], 6)
-    for i, j, p in zip(rows.tolist(), cols.tolist(), values.tolist(), strict=True):
-        yield dict(zip(_COLUMNS, (record.index, record.id, i + 1, j + 1, p), strict=True))
 
 
 def _draw(result: Result, folder: Path, force: bool) -> None:

@@ -20,6 +20,7 @@ from stemloop.errors import InputError, UsageError
 from stemloop.evaluation.calibration import Calibration
 from stemloop.evaluation.protocols import (
     PROTOCOLS,
+    HomologKind,
     Protocol,
     Split,
     family_folds,
@@ -27,6 +28,7 @@ from stemloop.evaluation.protocols import (
     of_all,
     read_archiveii,
     sampled,
+    with_homologs,
 )
 from stemloop.evaluation.scores import ScoreTable, evaluate_structures
 from stemloop.folding.crf import save_crf
@@ -110,6 +112,7 @@ def prepare(
     runs: str | Path | None = None,
     names: Sequence[str] | None = None,
     sample: int | None = None,
+    homologs: HomologKind | None = None,
     jobs: int = 1,
     report: Callable[[str, Progress], None] | None = None,
 ) -> tuple[list[Split], dict[str, Path] | None, dict[str, Any]]:
@@ -127,11 +130,15 @@ def prepare(
         Only these splits.
     sample : int, optional
         Only so many RNAs of each.
+    homologs : {"known", "sequences"}, optional
+        Fold with homologs, see `stemloop.evaluation.protocols.with_homologs`.
     jobs, report
         As in `train_splits`.
     """
     kind = PROTOCOLS[protocol]
     everything = kind.splits(Path(folder))
+    if homologs is not None:
+        everything = with_homologs(everything, homologs)
     splits = narrowed(everything, names)
     facts: dict[str, Any] = {"protocol": kind.name, "splits": [part.name for part in splits]}
     used = set(kind.files)
@@ -146,6 +153,8 @@ def prepare(
     else:
         facts["unseen"] = "what this model was not trained on"
     facts["data"] = {name: sha256_file(Path(folder) / name) for name in sorted(used)}
+    if homologs is not None:
+        facts["homologs"] = homologs
     if sample is not None:
         splits = [sampled(part, sample) for part in splits]
         facts["sample"] = sample
@@ -325,6 +334,8 @@ def evaluate_splits(
         # Longest first keeps all processes busy to the end.
         mine = sorted(split.test, key=lambda x: -len(x.sequence))
         own = replace(settings, model=str(models[split.name])) if models else settings
+        if split.homologs:
+            own = replace(own, homologs=split.homologs)
         predictions: Iterable[Any] = predict(
             mine, own, processes=processes, calibration=calibration
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from stemloop.data.structures import (
     training_reference,
 )
 from stemloop.errors import InputError, UsageError
+from stemloop.folding.homologs import Homolog
 from stemloop.records import Structure
 from stemloop.training.structure_data import HoldOut, hold_out
 
@@ -35,6 +37,8 @@ ARCHIVEII_FILE = "ArchiveII.csv.xz"
 ARCHIVEII_FOLDS = "ArchiveII_kfold_splits.csv.xz"
 RFAM_FILE = "derived/Rfam14.2_seed_projected_structures.csv.xz"
 BPRNA_FILE = "derived/bpRNA_recovered.csv.xz"
+
+HomologKind = Literal["known", "sequences"]
 
 #: Folds that the clans of Rfam are dealt to, and the seed of that.
 CLAN_FOLDS, CLAN_SEED = 5, 0
@@ -56,12 +60,15 @@ class Split:
         Classes and Rfam families that are not trained on, and RNAs whose 18-mers are not.
     without : frozenset of str
         Sequences that are not trained on, whatever their family.
+    homologs : tuple of Homolog
+        What the RNAs are aligned with when they are folded, see `with_homologs`.
     """
 
     name: str
     test: tuple[LabelledStructure, ...]
     hold_out: HoldOut = HoldOut()
     without: frozenset[str] = frozenset()
+    homologs: tuple[Homolog, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,6 +242,35 @@ def of_all(splits: Sequence[Split]) -> Split:
         tuple(dict.fromkeys(s for h in holds for s in h.sequences)),
     )
     return Split("shared", (), held, frozenset[str]().union(*(s.without for s in splits)))
+
+
+def with_homologs(splits: Sequence[Split], kind: HomologKind) -> list[Split]:
+    """All splits of a protocol with homologs to look among.
+
+    Parameters
+    ----------
+    splits : sequence of Split
+        All of the protocol.
+    kind : {"known", "sequences"}
+        ``known``: the RNAs of the other splits with their structures, but for sequences that the
+        split tests. ``sequences``: the RNAs of the split itself, without their structures; an RNA
+        is no homolog of itself.
+    """
+    found = []
+    for split in splits:
+        if kind == "sequences":
+            homologs = [Homolog(item.sequence) for item in split.test]
+        else:
+            tested = {item.sequence for item in split.test}
+            homologs = [
+                Homolog(item.sequence, item.structure.pairs)
+                for other in splits
+                if other is not split
+                for item in other.test
+                if item.sequence not in tested
+            ]
+        found.append(replace(split, homologs=tuple(homologs)))
+    return found
 
 
 def sampled(split: Split, number: int, seed: int = 0) -> Split:

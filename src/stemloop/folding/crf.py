@@ -15,8 +15,10 @@ import torch
 from stemloop.errors import WeightsError
 from stemloop.folding import layer, thermo
 from stemloop.folding.conditions import CUT, Ensemble, FloatArray, FoldOptions, ParameterSet
+from stemloop.folding.homologs import Homologs
 from stemloop.folding.reactivity import Reactivity
 from stemloop.models.foldnet import FoldNet, FoldNetConfig, pair_features
+from stemloop.weights.card import write_card
 from stemloop.weights.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class ThermodynamicCRF:
         unseen families.
     evidence : EvidenceSource, optional
         What the network is given besides the sequence, if its configuration asks for it.
+    homologs : Homologs, optional
+        Their energies are added to those of each parameter set.
 
     Examples
     --------
@@ -54,11 +58,14 @@ class ThermodynamicCRF:
         net: FoldNet | None = None,
         average: Sequence[ParameterSet] = (),
         evidence: EvidenceSource | None = None,
+        homologs: Homologs | None = None,
     ) -> None:
         self.net = net.eval() if net is not None else None
         self.average = tuple(average)
         self.evidence = evidence
+        self.homologs = homologs
         self._last: tuple[str, FloatArray, float] | None = None
+        self._last_found: tuple[str, FoldOptions, FloatArray | None, int] | None = None
 
     def energies(self, sequence: str) -> tuple[FloatArray, float] | None:
         """Pair corrections (L, L) in kcal/mol with the base terms folded in, and their constant.
@@ -103,9 +110,23 @@ class ThermodynamicCRF:
             Chemical probing.
         """
         bonus, constant = self.energies(sequence) or (None, 0.0)
+        extra = self.homologous(sequence, options)[0]
+        return self._fold(sequence, bonus, constant, extra, options, constraint, reactivity)
+
+    def _fold(
+        self,
+        sequence: str,
+        bonus: FloatArray | None,
+        constant: float,
+        extra: FloatArray | None,
+        options: FoldOptions,
+        constraint: str | None = None,
+        reactivity: Reactivity | None = None,
+    ) -> Ensemble:
         first = thermo.fold_ensemble(
-            sequence, bonus, options=options, constraint=constraint, reactivity=reactivity
-        )
+            sequence, _sum(bonus, extra), options=options, constraint=constraint,
+            reactivity=reactivity,
+        )  # fmt: skip
         first = replace(first, free_energy=first.free_energy + constant)
         if not self.average:
             return first
@@ -113,11 +134,31 @@ class ThermodynamicCRF:
         for name in self.average:
             total += thermo.fold_ensemble(
                 sequence,
+                extra,
                 options=replace(options, parameters=name),
                 constraint=constraint,
                 reactivity=reactivity,
             ).pair_probability
         return replace(first, pair_probability=total / (1 + len(self.average)))
+
+    def homologous(
+        self, sequence: str, options: FoldOptions = FoldOptions()
+    ) -> tuple[FloatArray | None, int]:
+        """Energies (L, L) in kcal/mol that homologs add to an RNA's pairs, and their number."""
+        if self.homologs is None:
+            return None, 0
+        if self._last_found is None or self._last_found[:2] != (sequence, options):
+            # Homologs are whole RNAs, whatever span is asked for here.
+            plain = FoldOptions(options.temperature, options.parameters)
+
+            def alone(other: str) -> FloatArray:
+                bonus, constant = self.energies(other) or (None, 0.0)
+                return self._fold(other, bonus, constant, None, plain).pair_probability
+
+            kt = thermo.k_t(options.temperature)
+            found = self.homologs.energies(sequence, alone, kt=kt)
+            self._last_found = (sequence, options, *found)
+        return self._last_found[2:]
 
     def minimum(
         self,
@@ -128,7 +169,8 @@ class ThermodynamicCRF:
     ) -> str:
         """Dot-bracket of the structure of lowest corrected energy."""
         bonus, _ = self.energies(sequence) or (None, 0.0)
-        fc = thermo.compound(sequence, bonus, options, constraint, reactivity)
+        both = _sum(bonus, self.homologous(sequence, options)[0])
+        fc = thermo.compound(sequence, both, options, constraint, reactivity)
         return thermo.minimum_free_energy(fc)[0]
 
     def sample(
@@ -161,8 +203,9 @@ class ThermodynamicCRF:
             Dot-brackets in random order.
         """
         bonus, _ = self.energies(sequence) or (None, 0.0)
-        models = [(bonus, options)]
-        models += [(None, replace(options, parameters=name)) for name in self.average]
+        extra = self.homologous(sequence, options)[0]
+        models = [(_sum(bonus, extra), options)]
+        models += [(extra, replace(options, parameters=name)) for name in self.average]
         rng = np.random.default_rng([seed, zlib.crc32(sequence.encode())])
         shares = rng.multinomial(number, [1.0 / len(models)] * len(models)).tolist()
         drawn: list[str] = []
@@ -176,6 +219,12 @@ class ThermodynamicCRF:
         return [drawn[k] for k in rng.permutation(number)]
 
 
+def _sum(one: FloatArray | None, other: FloatArray | None) -> FloatArray | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
+
+
 def save_crf(
     folder: str | Path,
     net: FoldNet,
@@ -186,8 +235,8 @@ def save_crf(
     """Write a model folder.
 
     It gets ``config.json`` (sizes, sets to average in, where evidence comes from, facts) and
-    ``model.safetensors``. A language model that was trained along is written into the folder
-    ``encoder``; others are referred to by name and hash.
+    ``model.safetensors``, and a model card. A language model that was trained along is written into
+    the folder ``encoder``; others are referred to by name and hash.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,6 +250,7 @@ def save_crf(
     if evidence is not None:
         config["evidence"] = evidence.save(folder / ENCODER)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_card(folder, "structure", title=str(card.get("recipe", folder.name)), facts=card)
 
 
 def load_crf(folder: str | Path, average: Sequence[ParameterSet] | None = None) -> ThermodynamicCRF:

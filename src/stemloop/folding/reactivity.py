@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stemloop.errors import InputError, UsageError
-from stemloop.formats.stream import open_text
+from stemloop.formats.stream import Source, open_text, source_name
 from stemloop.records import SequenceRecord
 
 FloatArray = npt.NDArray[np.float64]
@@ -143,7 +143,7 @@ class ReactivityTable:
 
     Parameters
     ----------
-    source : str or path
+    source : str, path or file object
         A file for one RNA, a file with a line ``>identifier`` before the values of each of several,
         or a folder with a file ``identifier.shape`` for each (characters other than letters,
         digits and ``. _ -`` are ``_`` there).
@@ -156,12 +156,12 @@ class ReactivityTable:
         The file cannot be read or is broken; file and line are named.
     """
 
-    def __init__(self, source: str | Path, options: ProbingOptions = ProbingOptions()) -> None:
-        self.source = Path(source)
+    def __init__(self, source: Source, options: ProbingOptions = ProbingOptions()) -> None:
+        self.source = Path(source_name(source))
         self.options = options
         self._blocks: Mapping[str | None, list[_Row]] = {}
         if not self.source.is_dir():
-            self._blocks = _read(self.source)
+            self._blocks = _read(source)
         self._nameless_for: SequenceRecord | None = None
 
     def __call__(self, record: SequenceRecord) -> Reactivity:
@@ -202,11 +202,12 @@ def _only_block(path: Path, record: SequenceRecord) -> list[_Row]:
     return next(iter(blocks.values()))
 
 
-def _read(path: Path) -> dict[str | None, list[_Row]]:
+def _read(source: Source) -> dict[str | None, list[_Row]]:
     """Rows of each RNA by identifier; None where there are no headers."""
+    path = source_name(source)
     blocks: dict[str | None, list[_Row]] = defaultdict(list)
     name: str | None = None
-    with open_text(path) as handle:
+    with open_text(source) as handle:
         for number, line in enumerate(handle, 1):
             words = line.split("#")[0].split()
             if not words:
@@ -215,12 +216,12 @@ def _read(path: Path) -> dict[str | None, list[_Row]]:
                 name = line[1:].split(None, 1)[0] if line[1:].strip() else ""
                 if name in blocks or None in blocks:
                     what = "values before the first header" if None in blocks else "a second block"
-                    raise InputError(what, path=str(path), line=number, record=name)
+                    raise InputError(what, path=path, line=number, record=name)
                 blocks[name] = []
             else:
-                blocks[name].append(_row(words, str(path), number))
+                blocks[name].append(_row(words, path, number))
     if not any(blocks.values()):
-        raise InputError("no reactivities", path=str(path), expected=f"lines of {_ROW}")
+        raise InputError("no reactivities", path=path, expected=f"lines of {_ROW}")
     return blocks
 
 

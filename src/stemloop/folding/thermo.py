@@ -477,13 +477,19 @@ def layout(dot_bracket: str) -> FloatArray:
     """Places of the nucleotides in a drawing without overlaps (RNApuzzler), shape (L, 2).
 
     y points downwards: the first helix hangs from its 5' and 3' ends. RNApuzzler crashes on
-    hairpins of fewer than three nucleotides, so their pairs are left out of the layout.
+    hairpins of fewer than three nucleotides, so their pairs are left out of the layout. Two strands
+    have ``&`` between them, which takes the room of a loop and has no place of its own.
 
     Examples
     --------
-    >>> layout("((((....))))").shape
-    (12, 2)
+    >>> layout("((((....))))").shape, layout("((((&))))").shape
+    ((12, 2), (8, 2))
     """
+    first, cut, second = dot_bracket.partition(CUT)
+    if cut:
+        gap = 4
+        xy = layout(first + gap * "." + second)
+        return np.delete(xy, np.s_[len(first) : len(first) + gap], axis=0)
     places = ["."] * len(dot_bracket)
     opened: list[int] = []
     inner = -1  # start of the pair kept last: it lies inside (i, j) if it is beyond i

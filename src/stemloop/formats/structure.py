@@ -86,6 +86,17 @@ def read_structures(
         raise FormatError("no records: the file is empty", path=path, expected=f"format {kind}")
 
 
+def has_structure_suffix(path: str | os.PathLike[str]) -> bool:
+    """Whether a file name says that it holds structures.
+
+    Examples
+    --------
+    >>> has_structure_suffix("known.dbn.gz"), has_structure_suffix("rnas.fa")
+    (True, False)
+    """
+    return _by_suffix(os.fspath(path)) is not None
+
+
 def _checked(format: str | None) -> str | None:
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown structure format {format!r}; known: {', '.join(FORMATS)}")

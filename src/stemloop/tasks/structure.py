@@ -20,6 +20,7 @@ from stemloop.folding import thermo
 from stemloop.folding.conditions import CUT, Ensemble, ParameterSet
 from stemloop.folding.crf import ThermodynamicCRF, load_crf
 from stemloop.folding.decoders import Name, fold_and_decode
+from stemloop.folding.homologs import Homolog, Homologs, read_homologs
 from stemloop.folding.reactivity import Reactivity
 from stemloop.folding.windows import WindowedModel, longest_span
 from stemloop.formats.fasta import read_sequences
@@ -61,6 +62,8 @@ class Folder:
         self.options = settings.options()
         self.model = _load(settings)
         if isinstance(self.model, ThermodynamicCRF):
+            if settings.homologs:
+                self.model.homologs = Homologs(settings.homologs)
             self.decoder = settings.rule("mea")
             return
         _check_pair_head(settings)
@@ -94,9 +97,10 @@ class Folder:
             ``ensemble_energy`` (kcal/mol), ``ensemble_defect`` (expected share of bases in another
             state than drawn), of two strands ``cut`` (nucleotides of the first) and
             ``binding_energy``, of RNAs folded in windows ``window`` and ``longest_span``
-            (nucleotides; their ``ensemble_energy`` is nan); ``arrays``: ``confidence`` (L,), the
-            probability of the state each base is drawn in, ``pair_probability`` (L, L) where asked
-            for, and where asked for ``samples``, dot-brackets (N,), with ``sample_energy`` (N,).
+            (nucleotides; their ``ensemble_energy`` is nan), where there are homologs to look among
+            ``homologs``, the number found; ``arrays``: ``confidence`` (L,), the probability of the
+            state each base is drawn in, ``pair_probability`` (L, L) where asked for, and where
+            asked for ``samples``, dot-brackets (N,), with ``sample_energy`` (N,).
             The record of two strands holds their nucleotides one after the other.
 
         Raises
@@ -170,6 +174,7 @@ class Folder:
                 (settings.samples, "samples"),
                 (settings.circular, "circle"),
                 (settings.max_span, "longest span"),
+                (settings.homologs, "homologs"),
                 (reactivity is not None, "reactivities"),
             ):
                 if given:
@@ -202,6 +207,9 @@ class Folder:
         if window:
             values["window"] = window
             values["longest_span"] = longest_span(window, self.settings.max_span)
+        if self.settings.homologs:
+            assert isinstance(self.model, ThermodynamicCRF)
+            values["homologs"] = self.model.homologous(sequence, self.options)[1]
         if ensemble.binding_energy is not None:
             values["binding_energy"] = ensemble.binding_energy
         arrays: dict[str, np.ndarray] = {"confidence": confidence}
@@ -235,6 +243,7 @@ def _check_pair_head(settings: FoldSettings) -> None:
         (settings.average, "no parameter sets to average"),
         (settings.samples, "no ensemble to sample"),
         (settings.circular, "no circular RNAs"),
+        (settings.homologs, "no energies that homologs add to"),
     ):
         if given:
             raise UsageError(f"{settings.model} is a pair head: it has {what}")
@@ -312,6 +321,7 @@ def fold(
     seed: int = 0,
     circular: bool = False,
     window: int | None = None,
+    homologs: str | Path | Sequence[Homolog] = (),
     reactivity: Reactivity | None = None,
 ) -> list[Result]:
     """Fold one RNA or many.
@@ -325,10 +335,12 @@ def fold(
         Hard constraint; only for a single sequence.
     processes : int
         Processes to fold in.
-    model, decoder, gamma, average, temperature, max_span, probabilities
-        See `FoldSettings`.
-    threshold, samples, seed, circular, window
-        See `FoldSettings`.
+    model, decoder, gamma, average, temperature, max_span, probabilities : as in FoldSettings
+        How to fold.
+    threshold, samples, seed, circular, window : as in FoldSettings
+        Of the decoder; structures to draw, and from which seed; the shape and length of RNAs.
+    homologs : path or sequence of Homolog
+        Homologous RNAs: a FASTA file, a structure file, or both kinds in a list.
     reactivity : Reactivity, optional
         Chemical probing; only for a single sequence.
 
@@ -363,6 +375,7 @@ def fold(
         seed=seed,
         circular=circular,
         window=window,
+        homologs=(read_homologs(homologs) if isinstance(homologs, str | Path) else tuple(homologs)),
     )
     if isinstance(sequences, Path):
         records = list(read_sequences(sequences))

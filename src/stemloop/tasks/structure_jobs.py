@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from stemloop.alphabet import normalise
@@ -13,6 +12,7 @@ from stemloop.errors import AlphabetError, InputError
 from stemloop.folding.conditions import CUT
 from stemloop.folding.reactivity import Reactivity, ReactivityTable
 from stemloop.formats.fasta import read_sequences
+from stemloop.formats.stream import Source, source_name
 from stemloop.formats.structure import read_structures
 from stemloop.records import SequenceRecord, Structure
 
@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 def read_jobs(
-    source: str | Path,
+    source: Source,
     *,
     constraints: bool = False,
     duplexes: bool = False,
@@ -40,7 +40,7 @@ def read_jobs(
 
     Parameters
     ----------
-    source : str or path
+    source : str, path or file object
         FASTA or FASTQ; a structure file with ``known``.
     constraints : bool
         Under each sequence follows its constraint line.
@@ -66,7 +66,7 @@ def read_jobs(
         yield job if reactivities is None else job._replace(reactivity=reactivities(job.record))
 
 
-def _read_records(source: str | Path, constraints: bool, duplexes: bool) -> Iterator[Job]:
+def _read_records(source: Source, constraints: bool, duplexes: bool) -> Iterator[Job]:
     if not (constraints or duplexes):
         try:
             yield from (Job(record) for record in read_sequences(source))
@@ -80,12 +80,12 @@ def _read_records(source: str | Path, constraints: bool, duplexes: bool) -> Iter
         if constraints:
             match = _CONSTRAINT.fullmatch(letters)
             letters, constraint = match.groups() if match else (letters, "")
-        where = {"record": record.id, "path": str(source)}
+        where = {"record": record.id, "path": source_name(source)}
         sequence = (read_strands if duplexes else normalise)(letters, **where)
         if constraint is not None and len(constraint) != len(sequence):
             raise InputError(
                 f"constraint of {len(constraint)} characters for {len(sequence)} nucleotides",
-                path=str(source),
+                path=source_name(source),
                 record=record.id,
                 expected="a line of ( ) . x | < > under the sequence",
             )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
 
 from stemloop.errors import UsageError
 from stemloop.folding.conditions import CUT, FoldOptions, ParameterSet
 from stemloop.folding.decoders import Decoder, Name
+from stemloop.folding.homologs import Homolog, digest
 from stemloop.folding.windows import SHORTEST
 from stemloop.records import SequenceRecord
 
@@ -57,6 +58,9 @@ class FoldSettings:
     window : int, optional
         Fold RNAs longer than this in windows of this many nucleotides (`stemloop.folding.windows`),
         0 for none. Unless given: windows of 1,000 for RNAs longer than 3,000.
+    homologs : tuple of Homolog
+        RNAs that may be homologous to those that are folded, with known structures or without
+        (`stemloop.folding.homologs`).
     """
 
     model: str = DEFAULT_MODEL
@@ -71,6 +75,7 @@ class FoldSettings:
     seed: int = 0
     circular: bool = False
     window: int | None = None
+    homologs: tuple[Homolog, ...] = ()
 
     def __post_init__(self) -> None:
         if self.decoder is not None or self.threshold is None:
@@ -95,10 +100,17 @@ class FoldSettings:
             raise UsageError("structures of circular RNAs cannot be sampled")
         if self.circular and self.max_span:
             raise UsageError("a circular RNA has no longest span")
+        if self.circular and self.homologs:
+            raise UsageError("circular RNAs are not aligned with homologs")
 
     def rule(self, own: Name) -> Decoder:
         """The decoder, that of the model (``own``) where none is asked for."""
         return Decoder(self.decoder or own, self.gamma, self.threshold)
+
+    def facts(self) -> dict[str, Any]:
+        """The settings as JSON knows them; homologs by their hash."""
+        facts = asdict(replace(self, homologs=()))
+        return facts | {"homologs": digest(self.homologs) if self.homologs else None}
 
     def options(self) -> FoldOptions:
         """Conditions of the first ensemble."""
@@ -135,6 +147,7 @@ class FoldSettings:
             (CUT in record.sequence, "two strands"),
             (self.circular, "a circle"),
             (self.samples, "samples"),
+            (self.homologs, "homologs"),
             (decoder == "mfe", "the mfe decoder"),
         ):
             if window and given:
