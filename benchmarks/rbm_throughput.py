@@ -63,6 +63,15 @@ def commands(
     found: dict[str, list[str]] = {
         "stemloop ff": [*ours, "-o", f"{out}-ff"],
         "stemloop pcd": [*ours, "--set", "mode=pcd", "-o", f"{out}-pcd"],
+        "stemloop pcd bf16": [
+            *ours,
+            "--set",
+            "mode=pcd",
+            "--set",
+            "chain_dtype=bfloat16",
+            "-o",
+            f"{out}-bf16",
+        ],  # fmt: skip
     }
     if peers and (peers / "rbms").exists():
         found["rbms pcd"] = [

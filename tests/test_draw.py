@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from stemloop.draw import draw
+from stemloop.draw import draw, draw_arcs
 from stemloop.errors import StructureError
 from stemloop.pairs import nested_subset, pairs_to_dot_bracket
 from stemloop.records import SequenceRecord, Structure
@@ -211,3 +211,85 @@ def test_layout_of_viennarna_draws_the_cloverleaf():
     bases = np.array([(float(c.get("cx")), float(c.get("cy"))) for c in root.iter(f"{SVG}circle")])
     distance = np.linalg.norm(bases[:, None] - bases[None], axis=2)[np.triu_indices(76, 1)]
     assert distance.min() > 17  # no circle covers another
+
+
+def test_two_strands_have_ends_and_numbers_of_their_own():
+    from stemloop.folding.thermo import layout
+
+    text = "((((((((((((&))))))))))))..."
+    xy = layout(text)
+    assert xy.shape == (27, 2)
+    structure = _structure("GGGGAGGGGGGGCCCCCCCUCCCCAAA", text.replace("&", ""), "pair")
+    svg = draw(structure, xy, cut=12)
+    root = _parse(svg)
+    assert [text for text, *_ in _labels(root)] == ["5′", "3′", "5′", "3′", "10", "10"]
+    assert len(list(root.iter(f"{SVG}polyline"))) == 2
+    hints = [element.text for element in root.iter(f"{SVG}title")]
+    assert hints[12] == "G12 of strand 1 - C1 of strand 2"
+    # The strands do not touch where neither is joined to the other.
+    assert np.linalg.norm(xy[11] - xy[12]) > np.linalg.norm(xy[10] - xy[11])
+    with pytest.raises(StructureError, match="first strand of 28"):
+        draw(structure, xy, cut=28)
+
+
+def _ends(path):
+    """First and last x of an arc."""
+    numbers = re.findall(r"-?[\d.]+", path.get("d"))
+    return float(numbers[0]), float(numbers[-2])
+
+
+def test_arcs_join_the_letters_of_pairs():
+    structure = _structure("GGGGAACCCCAACCCCAAGGGG", "((((..[[[[..))))..]]]]", "k")
+    others = np.array([(0, 15), (1, 20), (2, 9)])
+    svg = draw_arcs(
+        structure, np.linspace(0, 1, 8), others=others, other_probabilities=[0.9, 0.2, 0.01]
+    )
+    root = _parse(svg)
+    letters = next(g for g in root.iter(f"{SVG}g") if g.get("class") == "letters")
+    at = [float(t.get("x")) for t in letters]
+    assert "".join(t.text for t in letters) == structure.record.sequence
+    arcs = [p for p in root.iter(f"{SVG}path") if p.get("class") == "arc"]
+    assert [_ends(p) for p in arcs] == [(at[i], at[j]) for i, j in structure.pairs.tolist()]
+    assert (arcs[0].get("stroke"), arcs[-1].get("stroke")) == ("#440154", "#fde725")
+    # Not again what is above, and nothing improbable.
+    (below,) = (p for p in root.iter(f"{SVG}path") if p.get("class") == "other")
+    assert _ends(below) == (at[1], at[20])
+    box = [float(n) for n in root.get("viewBox").split()]
+    (drawing,) = (g for g in root.iter(f"{SVG}g") if g.get("class") == "drawing")
+    x, y, wide, high = map(float, drawing.get("data-box").split())
+    assert x < at[0] < at[-1] < x + wide <= x + box[2]
+    assert high <= box[3]
+    top = min(y1 for _, y1 in [(0, -10 - 0.8 * (at[j] - at[i]) / 2) for i, j in structure.pairs])
+    assert y < top
+
+
+@pytest.mark.parametrize("length", [0, 1, 30])
+def test_arcs_of_nothing_and_of_two_strands(length):
+    structure = _structure("A" * length, "." * length)
+    for cut in (0, length):
+        root = _parse(draw_arcs(structure, cut=cut))
+        assert not [p for p in root.iter(f"{SVG}path") if p.get("class") in ("arc", "other")]
+    if length == 30:
+        letters = [
+            float(t.get("x"))
+            for g in _parse(draw_arcs(structure, cut=10)).iter(f"{SVG}g")
+            if g.get("class") == "letters"
+            for t in g
+        ]
+        steps = np.diff(letters)
+        assert steps.argmax() == 9
+        assert len(set(np.delete(steps, 9).round(3).tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probabilities": [0.5]}, r"probabilities of shape \(1,\)"),
+        ({"others": [(0, 9)], "other_probabilities": [0.5]}, "outside"),
+        ({"others": [(0, 8)]}, r"probabilities of shape \(0,\)"),
+        ({"cut": 10}, "first strand of 10"),
+    ],
+)
+def test_arcs_that_do_not_fit(options, message):
+    with pytest.raises(StructureError, match=message):
+        draw_arcs(_structure("GGGAAACCC", "(((...)))"), **options)

@@ -21,6 +21,8 @@ _PUBLIC = {
     "fold": "stemloop.tasks.structure",
     "embed": "stemloop.tasks.embed",
     "load": "stemloop.weights.store",
+    "find_model": "stemloop.weights.locate",
+    "to_frame": "stemloop.formats.frames",
     "Labeller": "stemloop.tasks.labels",
     "scan_mutations": "stemloop.tasks.mutations",
     "interact": "stemloop.tasks.interaction",
@@ -30,8 +32,8 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
-# transformers' AutoModel and AutoConfig learn of our model directories when they are loaded.
-install()
+# transformers' Auto classes and pipelines learn of our model directories when they are loaded.
+install(pipelines="stemloop.tasks.pipeline")
 
 
 def __getattr__(name: str) -> Any:

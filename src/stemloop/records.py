@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from importlib import import_module
+from types import MappingProxyType, ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -115,6 +116,11 @@ class Structure:
         """Dot-bracket text; crossing pairs take the brackets ``[] {} <>`` and letters."""
         return pairs_to_dot_bracket(self.pairs, self.record.length)
 
+    def _repr_svg_(self) -> str | None:
+        """Drawing, for notebooks."""
+        picture: str | None = _notebook().structure_svg(self)
+        return picture
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Structure):
             return NotImplemented
@@ -157,6 +163,16 @@ class Result:
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         object.__setattr__(self, "arrays", MappingProxyType(dict(self.arrays)))
 
+    def _repr_html_(self) -> str:
+        """Scalars and drawing, for notebooks."""
+        text: str = _notebook().result_html(self)
+        return text
+
     def __reduce__(self) -> tuple[type[Result], tuple[object, ...]]:
         # A read-only view cannot be pickled (results come back from worker processes).
         return Result, (self.record, dict(self.values), dict(self.arrays), self.structure)
+
+
+def _notebook() -> ModuleType:
+    # By its name: drawing is a room above this one, and nobody but a notebook asks for it.
+    return import_module("stemloop.tasks.notebook")

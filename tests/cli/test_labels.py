@@ -170,7 +170,13 @@ def test_from_nucleotides_alone_with_further_records(cli, folder: Path, tmp_path
     assert again["records"] + again["left_out"] == 50
     assert 5 < again["records"] < 30  # what the model was trained on does not count
     assert set(again["methods"]) == {"model", "boosting", "ridge"}
+    assert again["whole"]["model"]["r2"]["value"] > 0.8  # all fifty
     assert "again: " in done.out
+    other = tmp_path / "other.yaml"
+    other.write_text((tmp_path / "letters.yaml").read_text().replace("again:", "others:"))
+    done = cli("evaluate", "sequence", run, "--data", folder, "--no-baselines", "--further", other)
+    assert done.code == 0, done.err
+    assert "others: " in done.out
 
 
 def test_numbers_from_ones_own_table(cli, folder: Path, tmp_path: Path) -> None:

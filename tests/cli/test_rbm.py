@@ -92,6 +92,23 @@ def test_from_training_to_files(cli: Callable, folder: Path) -> None:
     assert "ages            1 6 40" in shown
 
 
+def test_pictures_of_a_run(cli: Callable, folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run = folder / "run"
+    assert cli("rbm", "train", folder / "tiny.yaml", "--data", folder, "-o", run).code == 0
+    for kind in ("pca", "logo"):
+        path = folder / f"{kind}.svg"
+        ran = cli("rbm", "plot", run, "--kind", kind, "--data", folder, "-n", 40, "-o", path)
+        assert ran.code == 0, ran.err
+        assert "two" in path.read_text()
+    for words, message in (
+        (("--kind", "pca"), "needs the folder of one run"),
+        (("--kind", "pie", "--data", folder), "write steps, pca or logo"),
+    ):
+        ran = cli("rbm", "plot", run, *words, "-o", folder / "x.svg")
+        assert (ran.code, message in ran.err) == (2, True), ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -11,8 +11,15 @@ import torch
 
 from stemloop.errors import UsageError, WeightsError
 from stemloop.models.rbm import PARAMETERS, RBM, exact_log_partition
-from stemloop.models.rbm_chains import annealed_log_partition, generate, guess_labels, joint
+from stemloop.models.rbm_chains import (
+    annealed_log_partition,
+    generate,
+    guess_labels,
+    joint,
+    trajectory_log_partitions,
+)
 from stemloop.models.rbm_config import RBMConfig
+from stemloop.models.rbm_tables import ChainTables
 
 SHAPES = {
     "potts": RBMConfig("potts", 3, 4, "-AC", ("x", "y")),
@@ -131,11 +138,10 @@ class TestAgainstEnumeration:
         generator = torch.Generator().manual_seed(5)
         hidden = torch.tensor([[0.0, 1.0, 1.0, 0.0][: machine.config.hidden]]).double()
         draws = 20_000
-        visible = machine.sample_visible(hidden.expand(draws, -1), generator)
+        visible = ChainTables(machine).sample_visible(hidden.expand(draws, -1), generator)
         seen = machine.encoding(visible).mean(0)
         wanted = machine.visible_probabilities(hidden)[0]
-        wanted = wanted[1:] if kind == "binary" else wanted
-        assert (seen - wanted).abs().max() < 0.015  # four standard errors
+        assert (seen - wanted[1:]).abs().max() < 0.015  # four standard errors
         labels = machine.sample_labels(hidden.expand(draws, -1), generator)
         seen = machine.label_encoding(labels).mean(0)
         assert (seen - machine.label_probabilities(hidden)[0]).abs().max() < 0.015
@@ -177,6 +183,15 @@ class TestAgainstEnumeration:
             assert found.value == pytest.approx(log_z, abs=5 * found.error + 1e-6)
             assert 0 < found.error < 0.1
 
+    def test_a_trajectory_finds_log_z_of_every_age(self, kind: str) -> None:
+        ages = [tiny(kind, scale=0.1), tiny(kind, seed=1, scale=0.5), tiny(kind, seed=2)]
+        generator = torch.Generator().manual_seed(2)
+        found = trajectory_log_partitions(ages, generator, temperatures=150, chains=500)
+        assert [f.temperatures for f in found] == [50, 100, 150]
+        for machine, one in zip(ages, found, strict=True):
+            assert one.value == pytest.approx(table(machine)[1], abs=5 * one.error + 1e-6)
+            assert 0 < one.error < 0.15
+
 
 def test_fixed_sites_stay() -> None:
     machine = tiny("potts")
@@ -189,12 +204,32 @@ def test_fixed_sites_stay() -> None:
     assert (found != start).any()
 
 
+@pytest.mark.parametrize(("letters", "sites"), [("-AC", 3), ("-ACGU", 4), ("-ACDEFGHIK", 5)])
+def test_tables_of_chains_give_the_fields_of_the_machine(letters: str, sites: int) -> None:
+    """One site a row and two, odd and even numbers of sites, labels and shares of labels."""
+    rng = np.random.default_rng(3)
+    config = RBMConfig("potts", sites, 4, letters, ("x", "y"))
+    machine = RBM(config, {k: torch.tensor(rng.normal(size=s)) for k, s in config.shapes().items()})
+    visible = torch.tensor(rng.integers(0, len(letters), (20, sites)), dtype=torch.uint8)
+    labels = torch.tensor(rng.integers(0, 2, 20))
+    wanted = machine.hidden_field(visible) + machine.label_weights[labels]
+    tables = ChainTables(machine)
+    torch.testing.assert_close(tables.hidden_field(visible, labels), wanted)
+    shares = machine.label_encoding(labels)
+    torch.testing.assert_close(tables.hidden_field(visible, shares), wanted)
+    rounded = ChainTables(machine, torch.bfloat16).hidden_field(visible, labels)
+    assert rounded.dtype == wanted.dtype
+    assert 0 < (rounded - wanted).abs().max() < 0.05
+
+
 def test_fields_of_any_size_are_sampled() -> None:
     """No overflow: of two states far above the others the higher one wins."""
     config = RBMConfig("potts", 2, 1, "-AC")
     tensors = {k: torch.zeros(s) for k, s in config.shapes().items()}
     tensors["visible_bias"] = torch.tensor([[0.0, 500], [1000, 0], [900, 400]])
-    visible = RBM(config, tensors).sample_visible(torch.zeros(100, 1), torch.Generator())
+    visible = ChainTables(RBM(config, tensors)).sample_visible(
+        torch.zeros(100, 1), torch.Generator()
+    )
     assert visible.tolist() == [[1, 0]] * 100
 
 

@@ -79,6 +79,8 @@ def test_samples_carry_their_label(run: Path) -> None:
     assert [r.record.sequence for r in again] == [r.record.sequence for r in results]
     other = sample(run, 100, labels=["two"], seed=4)
     assert [r.record.sequence for r in other] != [r.record.sequence for r in results[100:]]
+    fewer = sample(run, 7, labels=["two"], seed=3)
+    assert [r.record.sequence for r in fewer] == [r.record.sequence for r in results[100:107]]
 
 
 def test_sites_that_are_kept(run: Path) -> None:
@@ -199,6 +201,12 @@ def test_measurements(run: Path) -> None:
     assert old["classification"]["exact"] > 0.9
     assert set(old["classification"]["gibbs"]) == {"2", "10"}
     assert old["likelihood"]["test"] > young["likelihood"]["test"]
+    # Two ways to log Z: one machine tempered, and the ages of the run.
+    assert old["trajectory"]["ages"] == 2
+    for age in (young, old):
+        one, two = age["likelihood"], age["trajectory"]
+        error = one["log_partition_error"] + two["log_partition_error"]
+        assert one["log_partition"] == pytest.approx(two["log_partition"], abs=5 * error + 0.1)
     assert found["natural"]["rows"] == found["rows"]["test"]
     assert any("log-likelihood" in line for line in lines)
 

@@ -140,6 +140,8 @@ def test_conditions(tiny: Generator) -> None:
     where = ("label_probability>0.9", "distance>=2", "label=two")
     made = make(tiny, 25, Order(where=where))
     assert len(made.results) == 25
+    fewer = make(tiny, 3, Order(where=where))
+    assert [r.record for r in fewer.results] == [r.record for r in made.results[:3]]
     for result in made.results:
         assert float(result.values["label_probability"]) > 0.9
         assert int(result.values["distance"]) >= 2

@@ -69,8 +69,10 @@ def posterior(machine: RBM, tensors, visible, labels, weights) -> torch.Tensor:
 def offsets(machine: RBM, visible, labels, weights):
     """Means of the data phase."""
     hidden = machine.hidden_mean(visible, labels)
+    states = torch.arange(machine.config.states)[machine.config.kind == "binary" :]
+    seen = (visible[:, None] == states[:, None]).to(weights)
     return (
-        torch.einsum("b,bsn->sn", weights, machine.encoding(visible)),
+        torch.einsum("b,bsn->sn", weights, seen),
         weights @ hidden,
         weights @ machine.label_encoding(labels),
     )

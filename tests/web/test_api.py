@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from starlette.testclient import TestClient
 
+from stemloop.draw.paper import VIRIDIS
 from stemloop.errors import ExtraError
 from stemloop.web.app import STATIC
 from stemloop.web.engine import CrashedError, TaskError
@@ -34,6 +35,16 @@ def finished(server: TestClient, id: str) -> dict:
         ({"fasta": "\ufeff\r\n>a\r\nACGT\r\n"}, [("a", "ACGU")]),
         ({"fasta": "@a\nACGT\n+\nIIII\n"}, [("a", "ACGU")]),
         ({"fasta": "acgt\n\n GGG \n"}, [("sequence1", "ACGU"), ("sequence2", "GGG")]),
+        ({"fasta": ">a\nacg&tt\n>b\nGG\n"}, [("a", "ACG&UU"), ("b", "GG")]),
+        ({"fasta": "acg&tt"}, [("sequence1", "ACG&UU")]),
+        (
+            {"fasta": ">a\nacgt\n.x..\n>b\nGG\n..", "constraints": True},
+            [("a", "ACGU"), ("b", "GG")],
+        ),
+        (
+            {"fasta": "acgt\n.x..\nGG\n..", "constraints": True},
+            [("sequence1", "ACGU"), ("sequence2", "GG")],
+        ),
         (
             {"sequences": [{"sequence": "acg"}, {"id": "b", "sequence": "tt"}]},
             [("sequence1", "ACG"), ("b", "UU")],
@@ -61,7 +72,21 @@ ONE = {"fasta": ">a\nACGU\n"}
         ({"fasta": ">a\nACGU\n>bad\nACG!\n"}, "line 4: record 'bad'", "bad"),
         ({"fasta": ">a\n>b\nA\n"}, "no sequence", "a"),
         ({"fasta": "BZh91AY&SY"}, "no nucleotide code", "sequence1"),
-        ({"fasta": ">d\nGGG&CCC\n"}, "'&'", "d"),
+        ({"fasta": ">d\nGGG&CCC&A\n"}, "3 strands", "d"),
+        ({"fasta": ">d\nGGG&\n"}, "without nucleotides", "d"),
+        ({"fasta": ">d\nGGG&C!C\n"}, "'!'", "d"),
+        ({"fasta": ">a\nACGU\n....\n>b\nACGU\n..\n", "constraints": True}, "2 char", "b"),
+        ({"fasta": "ACGU\n....\nACG", "constraints": True}, "without constraint", None),
+        ({"sequences": [{"sequence": "A"}], "constraints": True}, "constraints", None),
+        ({**ONE, "reactivities": "BZh91AY&SY"}, "no reactivities", None),
+        ({**ONE, "reactivities": "5 0.1"}, "position 5 of 4", "a"),
+        ({**ONE, "reactivities": ">b\n1 0.1"}, "for this RNA", "a"),
+        ({"fasta": "ACGU\nACG", "reactivities": "1 0.1"}, "several", None),
+        ({**ONE, "reactivities": "1 0.1", "shape_method": "x"}, "method", None),
+        ({"fasta": ">t\nAC&GU", "reactivities": "1 0.1"}, "no reactivities", "t"),
+        ({"fasta": ">t\nAC&GU", "max_span": 9}, "no longest span", "t"),
+        ({**ONE, "reagent": "dms"}, "go with reactivities", None),
+        ({**ONE, "reactivities": "1 0.1", "compute": ["class"]}, "go with 'structure'", None),
         ({"sequences": []}, "sequences", None),
         ({"sequences": [{"id": "n", "sequence": " "}]}, "no nucleotides", "n"),
         ({"sequences": [{"id": "two words", "sequence": "A"}]}, "id", None),
@@ -176,6 +201,13 @@ def test_pages_need_nothing_from_elsewhere(server) -> None:
     assert server.get("/").text == (STATIC / "index.html").read_text(encoding="utf-8")
 
 
+def test_the_page_and_the_files_have_one_colour_scale() -> None:
+    text = (STATIC / "dom.js").read_text(encoding="utf-8")
+    listed = re.search(r"VIRIDIS = (\[.*?\n\]);", text, re.DOTALL)
+    assert listed is not None
+    assert json.loads(re.sub(r",(\s*\])", r"\1", listed[1])) == VIRIDIS.tolist()
+
+
 def test_the_example_is_that_of_the_examples(server) -> None:
     shown = server.get("/api/info").json()["example"]
     root = STATIC.parents[3]
@@ -274,8 +306,9 @@ def test_closing_ends_what_runs(serving: Serving, engine) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fastapi", None)
-    monkeypatch.delitem(sys.modules, "stemloop.web.app", raising=False)
-    with pytest.raises(ExtraError, match=r"stemloop\[web\]"):
-        __import__("stemloop.web.app")
+@pytest.mark.parametrize(("module", "package"), [("app", "fastapi"), ("server", "uvicorn")])
+def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"stemloop.web.{module}", raising=False)
+    with pytest.raises(ExtraError, match=rf"{package}.*stemloop\[web\]"):
+        __import__(f"stemloop.web.{module}")

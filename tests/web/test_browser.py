@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stemloop.draw import draw, draw_arcs
 from stemloop.folding.thermo import layout
 from stemloop.records import SequenceRecord, Structure
 
@@ -56,6 +57,7 @@ def fold(page: Any) -> None:
     page.click("#run")
     page.wait_for_selector("#results:not([hidden]) #brackets")
     page.wait_for_selector("#cancel", state="hidden")
+    page.wait_for_selector("#view .base, #view .arc, #view canvas")
 
 
 def test_example_to_download(page: Any, tmp_path: Path) -> None:
@@ -75,18 +77,41 @@ def test_example_to_download(page: Any, tmp_path: Path) -> None:
     assert page.get_attribute("#view svg", "viewBox") != whole
     page.keyboard.press("0")
     assert page.get_attribute("#view svg", "viewBox") == whole
+    # So do the wheel and a drag; a double click shows all again.
+    page.hover("#view svg", position={"x": 30, "y": 30})
+    page.mouse.wheel(0, -300)
+    page.wait_for_function(
+        "w => document.querySelector('#view svg').getAttribute('viewBox') !== w", arg=whole
+    )
+    zoomed = page.get_attribute("#view svg", "viewBox")
+    page.mouse.down()
+    page.mouse.move(400, 600)
+    page.mouse.up()
+    assert page.get_attribute("#view svg", "viewBox") != zoomed
+    page.dblclick("#view svg", position={"x": 30, "y": 30})
+    assert page.get_attribute("#view svg", "viewBox") == whole
     page.select_option("#colour", "loop")
     assert "multiloop" in page.inner_text(".legend")
     page.click("[data-view=arcs]")
-    assert page.locator("#view path.arc").count() == 21
-    page.click("[data-view=matrix]")
+    page.wait_for_selector("#view .arc")
+    assert page.locator("#view .arc").count() == 21
+    # Tabs are walked with the arrow keys.
+    page.focus("[data-view=arcs]")
+    page.keyboard.press("ArrowRight")
+    page.focus("#view canvas")
     page.hover("#view canvas", position={"x": 100, "y": 60})
     assert " with " in page.inner_text("#info")
+    whole = page.evaluate("document.querySelector('#view canvas').toDataURL()")
+    for key in "+0":
+        page.keyboard.press(key)
+        changed = page.evaluate("document.querySelector('#view canvas').toDataURL()") != whole
+        assert changed == (key == "+")
     page.click("[data-view=drawing]")
+    page.wait_for_selector(".base")
     assert "tRNA" in page.inner_text(".facts")
-    for name in ("dbn", "ct", "bpseq", "svg", "json", "csv"):
+    for name in ("dbn", "ct", "bpseq", "svg", "arcs.svg", "json", "csv"):
         with page.expect_download() as waiting:
-            page.click(f"#downloads [data-format={name}]")
+            page.click(f"#downloads [data-format='{name}']")
         path = tmp_path / waiting.value.suggested_filename
         waiting.value.save_as(path)
         assert path.name == f"tRNA-Phe-1.{name}"
@@ -94,10 +119,79 @@ def test_example_to_download(page: Any, tmp_path: Path) -> None:
     brackets = page.inner_text("#brackets").split()
     assert (tmp_path / "tRNA-Phe-1.dbn").read_text().split("\n")[2].startswith(brackets[1])
     assert json.loads((tmp_path / "tRNA-Phe-1.json").read_text())["structure"] == brackets[1]
+    # What is shown, in its colours.
     with page.expect_download() as waiting:
-        page.click("#png")
-    waiting.value.save_as(tmp_path / "x.png")
-    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+        page.click("#save-svg")
+    assert waiting.value.suggested_filename == "tRNA-Phe.drawing.svg"
+    waiting.value.save_as(tmp_path / "x.svg")
+    shown, plain = ((tmp_path / name).read_text() for name in ("x.svg", "tRNA-Phe-1.svg"))
+    assert "multiloop" in shown
+    assert "probability of the state drawn" in plain
+    for view in ("drawing", "arcs", "matrix"):
+        page.click(f"[data-view={view}]")
+        page.wait_for_selector("#view .base, #view .arc, #view canvas")
+        with page.expect_download() as waiting:
+            page.click("#save-png")
+        waiting.value.save_as(tmp_path / "x.png")
+        assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_strands_bind(page: Any) -> None:
+    page.click("#example-two")
+    fold(page)
+    assert "22 + 23 nt" in page.inner_text(".facts")
+    assert "8mer" in page.inner_text("#bound")
+    assert page.inner_text("#duplex").splitlines() == [
+        "5'  1 UGAGGUAGU--AGGUU 14 3'", "      |||||||||  |||:|", "3' 17 ACUCCAUCAAUUCCGA 2 5'",
+    ]  # fmt: skip
+    page.hover(".base[data-k='22'] circle")
+    assert page.inner_text("#info").startswith("A1 of strand 2 unpaired")
+    assert page.locator("#view .labels text", has_text="5\u2032").count() == 2
+    page.click("[data-view=arcs]")
+    page.wait_for_selector("#view .arc")
+    assert page.locator("#view .arc").count() == 14
+    assert page.locator("#downloads [data-format=ct]").count() == 0
+
+
+def test_constraints_reactivities_and_links(page: Any, live: str) -> None:
+    page.click("#more summary")
+    page.check("#constraints")
+    page.fill("#fasta", ">c\nGGGGAAAACCCCGGGGAAAACCCC\nxxxx....................\n")
+    page.fill("#reactivities", "13 0.1\n17 1.9\n")
+    fold(page)
+    assert page.inner_text("#brackets").split()[1].startswith("....")
+    page.select_option("#colour", "reactivity")
+    page.hover(".base[data-k='16'] circle")
+    assert page.inner_text("#info").endswith("reactivity 1.90")
+    fill = page.get_attribute(".base[data-k='16'] circle", "fill")
+    assert fill == "rgb(200,30,30)"
+    brackets, command = page.inner_text("#brackets"), page.inner_text("#command")
+    link = page.get_attribute("#permalink", "href")
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_selector("#brackets")
+    assert page.inner_text("#brackets") == brackets
+    assert page.inner_text("#command") == command
+    page.fill("#reactivities", "")
+    fold(page)
+    page.wait_for_selector("#json-link")
+    answer = page.request.get(live.rstrip("/") + page.get_attribute("#json-link", "href")).json()
+    assert answer["results"][0]["structure"] == page.inner_text("#brackets").split()[1]
+
+
+def test_substitutions_are_a_map_and_colours(page: Any) -> None:
+    page.fill("#fasta", ">m\nGGGGAAAACCCC\n")
+    page.check("#mutations")
+    fold(page)
+    page.click("[data-view=heatmap]")
+    page.hover("#view canvas", position={"x": 22 + 7, "y": 16 + 7})
+    assert "G1A: " in page.inner_text("#info")
+    page.click("[data-view=drawing]")
+    page.wait_for_selector(".base")
+    before = page.get_attribute(".base[data-k='0'] circle", "fill")
+    page.select_option("#colour", "mutations")
+    assert "ln p ratio" in page.inner_text(".legend")
+    assert page.get_attribute(".base[data-k='0'] circle", "fill") != before
 
 
 def test_names_and_errors_stay_text(page: Any) -> None:
@@ -136,14 +230,50 @@ def test_a_pseudoknot_is_drawn(page: Any) -> None:
         "id": "x", "state": "done", "total": 1, "done": 1, "ahead": 0, "seconds": 0.1,
         "message": "", "next": 1, "results": [answer], "errors": [],
     }  # fmt: skip
+    picture = draw(structure, layout(fold_text), [0.5] * L)
+    arcs = draw_arcs(structure, [0.5] * len(structure.pairs))
     page.route("**/api/fold*", lambda route: route.fulfill(json=job))
+    page.route("**/files/0.svg", lambda route: route.fulfill(body=picture))
+    page.route("**/files/0.arcs.svg", lambda route: route.fulfill(body=arcs))
     page.fill("#fasta", structure.record.sequence)
     fold(page)
-    assert page.locator("#view path.knot").count() == 4
+    page.wait_for_selector(".base")
+    assert page.locator("#view .knots path").count() == 4
     page.hover(".base[data-k='7'] circle")
     assert page.inner_text("#info") == "C8 pairs with G21, p = 0.500 (pseudoknot)"
     page.click("[data-view=arcs]")
-    assert page.locator("#view path.arc").count() == 8
+    page.wait_for_selector("#view .arc")
+    assert page.locator("#view .arc").count() == 8
+
+
+def test_a_refusal_is_shown(page: Any) -> None:
+    text = "the queue is full: try again in 7 s"
+    problem = {"error": text, "record": None}
+    headers = {"Retry-After": "7"}
+    page.route(
+        "**/api/fold*", lambda route: route.fulfill(status=503, json=problem, headers=headers)
+    )
+    page.fill("#fasta", "GGGGAAAACCCC")
+    page.click("#run")
+    page.wait_for_selector("#status.bad")
+    assert page.inner_text("#status") == text
+    assert not page.is_visible("#cancel")
+
+
+def test_a_file_is_dropped(page: Any) -> None:
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File([">dropped\\nGGGGAAAACCCC\\n"], "x.fa"));
+          const what = { dataTransfer: data, bubbles: true, cancelable: true };
+          document.getElementById("fasta").dispatchEvent(new DragEvent("drop", what));
+        }"""
+    )
+    page.wait_for_function("document.getElementById('fasta').value.startsWith('>dropped')")
+    page.focus("#fasta")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#brackets")
+    assert page.inner_text("#detail h2") == "dropped"
 
 
 def test_generate_and_fold_a_sample(page: Any, tmp_path: Path) -> None:
@@ -160,8 +290,17 @@ def test_generate_and_fold_a_sample(page: Any, tmp_path: Path) -> None:
         page.click("#made [data-format=fa]")
     waiting.value.save_as(tmp_path / "x.fa")
     assert (tmp_path / "x.fa").read_text().count(">one-") == 30
+    # The address makes the same again.
+    first = page.inner_text("#made tbody tr:first-child code")
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("#made table")
+    assert page.inner_text("#made tbody tr:first-child code") == first
+    assert "family=hairpins&count=30" in address
     page.click("#made tbody tr:first-child button")
     page.wait_for_selector("#brackets")
+    page.wait_for_selector(".base")
     assert page.inner_text("#detail h2") == "one-1"
     assert (tmp_path / "x.fa").read_text().split()[1] in page.inner_text("#brackets")
 
@@ -184,6 +323,16 @@ def test_nothing_sticks_out(browser: Any, live: str, scheme: str, width: int) ->
     page.click("#example")
     fold(page)
     assert page.locator("html").evaluate("e => e.scrollWidth") == width
+    if width == 400:
+        page.click("#more summary")
+        page.click("#example-two")
+        fold(page)
+        assert page.locator("html").evaluate("e => e.scrollWidth") == width
+        page.click("#to-generate")
+        page.select_option("#family", "hairpins")
+        page.click("#make")
+        page.wait_for_selector("#made table")
+        assert page.locator("html").evaluate("e => e.scrollWidth") == width
     back, ink = (
         page.locator("body").evaluate(f"e => getComputedStyle(e).{name}")
         for name in ("backgroundColor", "color")

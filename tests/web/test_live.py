@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from pathlib import Path
@@ -17,6 +19,11 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import uvicorn
+
+from stemloop.web.app import create_app
+from stemloop.web.limits import Limits
+from stemloop.web.server import config_of
 
 
 def post(address: str, body: dict, wait: float = 60) -> tuple[int, Message, dict]:
@@ -111,25 +118,54 @@ def test_an_address_in_use_is_a_clear_error(cli, live: str) -> None:
     assert (ran.code, "cannot listen" in ran.err) == (2, True)
 
 
-def test_a_slow_request_is_given_up() -> None:
-    import asyncio
+@pytest.fixture
+def impatient(engine) -> Iterator[tuple[str, int]]:
+    """A server that gives a request half a second to arrive."""
+    limits = Limits(body_seconds=0.5)
+    server = uvicorn.Server(config_of(create_app(limits, engine=engine), limits))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield listener.getsockname()
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
 
-    from stemloop.web.app import create_app
-    from stemloop.web.limits import Limits
 
-    sent: list[dict] = []
+def answer_of(line: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    line.settimeout(10)
+    return b"".join(iter(lambda: line.recv(4096), b""))
 
-    async def receive() -> dict:
-        await asyncio.sleep(0.05)
-        return {"type": "http.request", "body": b"x", "more_body": True}
 
-    async def send(message: dict) -> None:
-        sent.append(dict(message))
-
-    scope = {
-        "type": "http", "method": "POST", "path": "/api/fold", "raw_path": b"/api/fold",
-        "headers": [(b"host", b"localhost")], "query_string": b"", "http_version": "1.1",
-        "scheme": "http", "server": ("localhost", 80), "root_path": "",
-    }  # fmt: skip
-    asyncio.run(create_app(Limits(body_seconds=0.3))(scope, receive, send))
-    assert sent[0]["status"] == 408
+def test_slow_clients_are_given_up(impatient) -> None:
+    host = b"Host: 127.0.0.1\r\n"
+    head = b"POST /api/fold HTTP/1.1\r\n" + host
+    with socket.create_connection(impatient) as line:
+        line.sendall(head + b"Content-Length: 50\r\n\r\n" + b"{")
+        assert answer_of(line).startswith(b"HTTP/1.1 408 ")
+    # Nothing, a piece of the headers, a drop now and then, and the same after a request.
+    done = b"GET /static/icon.svg HTTP/1.1\r\n" + host + b"\r\n"
+    for first, drops, found in ((b"", 0, b""), (head, 0, b""), (head, 8, b""), (done, 8, b" 200 ")):
+        with socket.create_connection(impatient) as line:
+            began = time.monotonic()
+            line.sendall(first)
+            try:
+                for _ in range(drops):
+                    time.sleep(0.15)
+                    line.sendall(b"X-Drop: 1\r\n")
+            except OSError:
+                assert drops
+            try:
+                assert found in answer_of(line)
+            except ConnectionResetError:
+                assert drops
+            assert time.monotonic() - began < 5
+    # Many that only sit there keep nobody else out.
+    lines = [socket.create_connection(impatient) for _ in range(50)]
+    time.sleep(0.8)
+    with socket.create_connection(impatient) as line:
+        line.sendall(done.replace(host, host + b"Connection: close\r\n"))
+        assert answer_of(line).startswith(b"HTTP/1.1 200 ")
+    for line in lines:
+        line.close()

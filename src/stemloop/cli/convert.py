@@ -17,9 +17,15 @@ def convert(
             "multimolecule directory of either, or a stemloop model directory."
         ),
     ],
-    dst: Annotated[Path, typer.Argument(help="Directory, or .pt file for official layouts.")],
+    dst: Annotated[
+        Path, typer.Argument(help="Directory; .pt file for official layouts, .onnx file for onnx.")
+    ],
     to: Annotated[
-        str, typer.Option(help="stemloop, or RiNALMo's official (flash names), official-noflash.")
+        str,
+        typer.Option(
+            help="stemloop; RiNALMo's official (flash names), official-noflash; onnx: the encoder "
+            "of a model directory or name, for programs without torch."
+        ),
     ] = "stemloop",
     heads: Annotated[
         int | None,
@@ -32,6 +38,13 @@ def convert(
     A pickle that asks for anything but tensors is refused, and so is a checkpoint with a missing,
     unexpected or wrongly shaped key, which is named.
     """
+    if to == "onnx":
+        from stemloop.weights.onnx_export import export_onnx
+
+        difference = export_onnx(src, dst, force=force)
+        typer.echo(f"largest difference to torch: {difference:.1e}", err=True)
+        typer.echo(dst)
+        return
     from stemloop.weights.convert import convert as run
 
     checkpoint = run(src, dst, to=to, heads=heads, force=force)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stemloop.cli.bulk import EngineOption, ShardOption, WorkersOption, is_bulk, run_bulk
+
 #: Options of glibc's mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -61,6 +63,9 @@ def embed(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     token_budget: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch.")] = None,
+    shard: ShardOption = None,
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -77,11 +82,36 @@ def embed(
     import torch
 
     from stemloop.cli.progress import count_progress
-    from stemloop.tasks.embed_file import embed_file
+    from stemloop.tasks.embed_file import check_suffix, embed_file
 
     keep_memory()
     if threads is not None:
         torch.set_num_threads(threads)
+    choices = {
+        "pool": pool or "mean",
+        "layers": layer or -1,
+        "long": long,
+        "max_length": max_length,
+        "window": window,
+        "overlap": overlap,
+        "token_budget": token_budget,
+        "dtype": dtype,
+        "device": device,
+        "rna_type": rna_type,
+    }
+    if is_bulk(shard, engine, workers):
+        from stemloop.tasks.bulk_embed import plan_embed
+
+        if engine is not None:
+            check_suffix(output)
+        count = torch.get_num_threads()
+        run_bulk(
+            lambda: plan_embed(
+                source, model, threads=count, elsewhere=engine is not None, **choices
+            ),
+            output, shard=shard, workers=workers, force=force,
+        )  # fmt: skip
+        return
     with count_progress("tokens") as progress:
         embed_file(
             source,
@@ -91,16 +121,7 @@ def embed(
             force=force,
             progress=progress,
             report=lambda text: typer.echo(text, err=True),
-            pool=pool or "mean",
-            layers=layer or -1,
-            long=long,
-            max_length=max_length,
-            window=window,
-            overlap=overlap,
-            token_budget=token_budget,
-            dtype=dtype,
-            device=device,
-            rna_type=rna_type,
+            **choices,
         )
 
 

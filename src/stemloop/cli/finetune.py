@@ -191,9 +191,16 @@ def sequence(
         str | None,
         typer.Option(help="random, cluster (MMseqs2), or column:NAME; instead of the recipe's."),
     ] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(help="Test on this group, such as a species, and train on the others."),
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(help="none, frozen, full, gradual or lora; instead of the recipe's."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Trained model whose head to start from, of the same shape.")
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -216,12 +223,13 @@ def sequence(
     from stemloop.training.recipe_base import read_recipe, revise
     from stemloop.training.sequence import SequenceTrainer
     from stemloop.training.sequence_recipe import SequenceRecipe
+    from stemloop.training.sequence_recipe import hold_out as leave_out
     from stemloop.weights.sequence_head import LETTERS, load_base
 
     keep_memory()
     torch.set_num_threads(threads)
     parsed = read_recipe(recipe, SequenceRecipe)
-    changes: dict[str, Any] = {"seed": seed, "encoder": encoder}
+    changes: dict[str, Any] = {"seed": seed, "encoder": encoder, "start": start}
     if table:
         changes["data"] = [own_table(text, sequence_column, label) for text in table]
     if split is not None:
@@ -229,8 +237,10 @@ def sequence(
         changes["split"] = parsed.split.model_dump() | {"by": by}
         changes["split"] |= {"column": column} if column else {}
     parsed = revise(parsed, {k: v for k, v in changes.items() if v is not None})
-    if embeddings is not None and (parsed.encoder != "frozen" or parsed.guide is not None):
-        raise UsageError("--embeddings is for a frozen encoder without types")
+    if hold_out is not None:
+        parsed = leave_out(parsed, hold_out)
+    if embeddings is not None and parsed.encoder != "frozen":
+        raise UsageError("--embeddings is for a frozen encoder")
     trainer = SequenceTrainer(
         parsed,
         load_base(LETTERS if parsed.encoder == "none" else model),

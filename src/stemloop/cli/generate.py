@@ -10,7 +10,10 @@ from stemloop.cli.rbm_options import (
     Device,
     Force,
     HiddenChain,
+    Keep,
     Seed,
+    Sequences,
+    Start,
     Steps,
     Threads,
     hidden_mode,
@@ -44,19 +47,12 @@ def generate(
     energies: Annotated[
         bool, typer.Option("--energies", help="Fold: energy of the ensemble and the consensus.")
     ] = False,
-    output: Annotated[
-        str,
-        typer.Option("-o", "--output", help=".fa, .sto, .tsv, .csv, .parquet or .npz; - is FASTA."),
-    ] = "-",
+    output: Sequences = "-",
     gaps: Annotated[bool, typer.Option("--gaps", help="Keep gaps (.sto always does).")] = False,
     steps: Steps = 10,
     seed: Seed = 0,
-    start: Annotated[
-        str | None, typer.Option(help="Aligned sequence that chains start from.")
-    ] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="Sites (from 1) that keep their letter of --start: 1-10,25.")
-    ] = None,
+    start: Start = None,
+    keep: Keep = None,
     hidden_chain: HiddenChain = None,
     device: Device = "cpu",
     threads: Threads = 1,

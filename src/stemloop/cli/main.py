@@ -16,6 +16,7 @@ from stemloop import __version__
 from stemloop.cli import (
     annotate,
     benchmark,
+    bulk,
     convert,
     corpus,
     doctor,
@@ -70,6 +71,7 @@ app.command("ribosome-load", rich_help_panel=PREDICT)(labels.ribosome_load)
 app.command("interact", rich_help_panel=PREDICT)(interact.interact)
 app.command("scan-mutations", rich_help_panel=PREDICT)(scan_mutations.scan_mutations)
 app.command("generate", rich_help_panel=PREDICT)(generate.generate)
+app.command("merge", rich_help_panel=PREDICT)(bulk.merge)
 app.command("serve", rich_help_panel=PREDICT)(serve.serve)
 app.add_typer(corpus.app, name="corpus", rich_help_panel=TRAIN)
 app.command("pretrain", rich_help_panel=TRAIN)(pretrain.pretrain)

@@ -62,15 +62,13 @@ def pretrain(
     from stemloop.errors import UsageError
     from stemloop.training.pretrain import pretrain as train
     from stemloop.training.pretrain_recipe import PretrainRecipe
-    from stemloop.training.recipe_base import read_recipe
+    from stemloop.training.recipe_base import read_recipe, revise
 
     if parallel not in ("ddp", "fsdp2"):
         raise UsageError(f"unknown --parallel {parallel!r}; known: ddp, fsdp2")
     torch.set_num_threads(threads)
-    parsed = read_recipe(recipe, PretrainRecipe)
     changes = {k: v for k, v in (("seed", seed), ("steps", steps)) if v is not None}
-    if changes:
-        parsed = PretrainRecipe.model_validate(parsed.model_dump() | changes)
+    parsed = revise(read_recipe(recipe, PretrainRecipe), changes)
     first = int(os.environ.get("RANK", 0)) == 0
     model = train(
         parsed,

@@ -13,8 +13,11 @@ from stemloop.cli.rbm_options import (
     Device,
     Force,
     HiddenChain,
+    Keep,
     Model,
     Seed,
+    Sequences,
+    Start,
     Steps,
     Threads,
     hidden_mode,
@@ -25,6 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Label-conditional RBMs: train, sam
 
 app.command("align")(rbm_family.align)
 app.command("bundle")(rbm_family.bundle)
+app.command("import")(rbm_family.take_over)
 app.command("plot")(rbm_family.plot)
 
 
@@ -74,21 +78,14 @@ def train(
 def sample(
     model: Model,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Sequences of each label.")],
-    output: Annotated[
-        str,
-        typer.Option("-o", "--output", help=".fa, .sto, .tsv, .csv, .parquet or .npz; - is FASTA."),
-    ] = "-",
+    output: Sequences = "-",
     label: Annotated[
         list[str] | None, typer.Option(help="Label; repeatable. All by default.")
     ] = None,
     steps: Steps = 10,
     seed: Seed = 0,
-    start: Annotated[
-        str | None, typer.Option(help="Aligned sequence that chains start from.")
-    ] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="Sites (from 1) that keep their letter of --start: 1-10,25.")
-    ] = None,
+    start: Start = None,
+    keep: Keep = None,
     ungapped: Annotated[bool, typer.Option("--ungapped", help="Leave out gaps.")] = False,
     hidden_chain: HiddenChain = None,
     age: Age = None,

@@ -1,13 +1,13 @@
-"""``stemloop rbm align``, ``bundle`` and ``plot``: what goes into generators and comes of them."""
+"""``stemloop rbm align``, ``bundle``, ``import`` and ``plot``: before and after training."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from stemloop.cli.rbm_options import Force, HiddenChain, hidden_mode
+from stemloop.cli.rbm_options import Age, Force, HiddenChain, Seed, Steps, hidden_mode
 
 
 def align(
@@ -75,27 +75,84 @@ def bundle(
     typer.echo(f"wrote {path}: stemloop generate --model {path} -n 100")
 
 
-def plot(
-    reports: Annotated[list[Path], typer.Argument(help="Reports of evaluate, a column each.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=".svg or .png.")],
-    title: Annotated[
-        list[str] | None, typer.Option(help="Title of a column, in their order; repeatable.")
+def take_over(
+    source: Annotated[Path, typer.Argument(help="HDF5 file of FeF, rbms or annaDCA.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model file, .safetensors.")],
+    letters: Annotated[
+        str | None, typer.Option(help="One letter a state, in the file's order, where it has none.")
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Name of a label, in the file's order; repeatable.")
+    ] = None,
+    age: Annotated[int | None, typer.Option(help="Updates; the last by default.")] = None,
     force: Force = False,
 ) -> None:
-    """Draw scores of samples against Gibbs steps, for every age in the reports."""
+    """Read a machine that another program has trained."""
+    from stemloop.weights.rbm_import import import_rbm
+    from stemloop.weights.rbm_store import save_rbm
+
+    found = import_rbm(source, letters=letters, labels=label or (), age=age)
+    config = found.machine.config
+    save_rbm(output, found.machine, facts=found.facts, force=force)
+    typer.echo(
+        f"wrote {output}: {found.facts['imported']}, update {found.facts['update']}, "
+        f"{config.visible} sites of {config.letters}, {config.hidden} hidden units, "
+        f"labels {', '.join(config.labels) or '(none)'}"
+    )
+
+
+def plot(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Reports of evaluate, a column each; or one run."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".svg or .png.")],
+    kind: Annotated[
+        str, typer.Option(help="steps: reports; pca or logo: training rows and samples of a run.")
+    ] = "steps",
+    title: Annotated[
+        list[str] | None, typer.Option(help="Title of a report's column; repeatable.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the run's data files.")] = None,
+    steps: Steps = 10,
+    count: Annotated[int, typer.Option("-n", "--count", min=4, help="Rows, at most.")] = 2000,
+    seed: Seed = 0,
+    age: Age = None,
+    hidden_chain: HiddenChain = None,
+    force: Force = False,
+) -> None:
+    """Draw scores against Gibbs steps, or training rows and samples by label."""
+    from stemloop.errors import UsageError
+    from stemloop.evaluation.generated_plots import components, curves, logos
+
+    if kind == "steps":
+        curves(output, _reports(sources, title or [path.stem for path in sources]), force=force)
+        return
+    if kind not in ("pca", "logo"):
+        raise UsageError(f"--kind {kind!r}: write steps, pca or logo")
+    if data is None or len(sources) != 1:
+        raise UsageError(f"--kind {kind} needs the folder of one run, and --data")
+    from stemloop.tasks.generate_quality import rows_by_label
+
+    rows, letters = rows_by_label(
+        sources[0], data, age=age, steps=steps, count=count, seed=seed,
+        hidden=hidden_mode(hidden_chain),
+    )  # fmt: skip
+    (components if kind == "pca" else logos)(output, rows, letters, force=force)
+
+
+def _reports(sources: list[Path], titles: list[str]) -> dict[str, dict[str, Any]]:
+    """Reports by title."""
     import json
 
     from stemloop.errors import InputError, UsageError
-    from stemloop.evaluation.generated_plots import curves
 
-    titles = title or [path.stem for path in reports]
-    if len(set(titles)) != len(reports):
-        raise UsageError(f"{len(set(titles))} different titles for {len(reports)} reports")
+    if len(set(titles)) != len(sources):
+        raise UsageError(f"{len(set(titles))} different titles for {len(sources)} reports")
     found = {}
-    for name, path in zip(titles, reports, strict=True):
+    for name, path in zip(titles, sources, strict=True):
         try:
             found[name] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"no report: {error}", path=str(path)) from error
-    curves(output, found, force=force)
+    return found

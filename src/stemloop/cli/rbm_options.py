@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 if TYPE_CHECKING:
-    from stemloop.models.rbm_chains import HiddenMode
+    from stemloop.models.rbm_tables import HiddenMode
 
 Model = Annotated[Path, typer.Argument(help="Model file, or the folder of a run.")]
 Age = Annotated[
@@ -21,6 +21,14 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads, on a CPU.")]
 HiddenChain = Annotated[
     str | None,
     typer.Option(help="Chains pass on hidden units drawn (sample) or their means (mean)."),
+]
+Sequences = Annotated[
+    str,
+    typer.Option("-o", "--output", help=".fa, .sto, .tsv, .csv, .parquet or .npz; - is FASTA."),
+]
+Start = Annotated[str | None, typer.Option(help="Aligned sequence that chains start from.")]
+Keep = Annotated[
+    str | None, typer.Option(help="Sites (from 1) that keep their letter of --start: 1-10,25.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output.")]
 

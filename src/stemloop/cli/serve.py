@@ -27,10 +27,18 @@ def serve(
 
     There are no accounts: whoever reaches the address may use it. Nothing is written to disk.
     """
-    from stemloop.web.app import serve as run
+    from stemloop.web.engine import ProcessEngine
     from stemloop.web.limits import Limits
 
     limits = Limits(
         rnas=max_rnas, length=max_length, total=max_total, body=max_body * 1024, waiting=queue
     )
-    run(host, port, limits, tuple(folder.resolve() for folder in generator or ()))
+    engine = ProcessEngine()
+    # Its libraries load in the other process while those of the server load in this one.
+    engine.start()
+    try:
+        from stemloop.web.server import serve as run
+
+        run(host, port, limits, tuple(folder.resolve() for folder in generator or ()), engine)
+    finally:
+        engine.close()

@@ -42,6 +42,7 @@ def examine_run(
     *,
     baselines: bool = True,
     decoys: bool = False,
+    further: SequenceRecipe | None = None,
     seed: int = 0,
     resamples: int = 1000,
     report: Callable[[str], None] | None = None,
@@ -60,6 +61,8 @@ def examine_run(
         For labels such as ``fly donor`` and ``fly donor n2``: also decide between each true class
         and each of its decoys, on the test records of these two, by which is the more probable;
         the baselines are fitted to the two classes alone.
+    further : SequenceRecipe, optional
+        Score the further records of this recipe, not those of the run's own.
     seed, resamples : int
         Of the percentile bootstrap over test records.
     report : callable, optional
@@ -70,8 +73,8 @@ def examine_run(
     dict
         JSON values: what was scored, ``methods`` with value, low and high of each score,
         ``unlike`` the same for the test records that resemble no training record, ``further`` for
-        the recipe's further records without those of training and validation, ``classes`` (of
-        the model), ``decoys``.
+        the recipe's further records without those of training and validation (and ``whole``, with
+        them), ``classes`` (of the model), ``decoys``.
 
     Raises
     ------
@@ -140,18 +143,22 @@ def examine_run(
     result["methods"] = {
         name: score(data.test, found, **kwargs) for name, found in predictions.items()
     }
-    for name, tables in recipe.further.items():
+    for name, tables in (further or recipe).further.items():
         say(f"further records: {name}")
-        every = further_records(recipe, tables, Path(folder), data.labels)
-        items = [x for x in every if x.sequence not in trained]
-        if not items:
+        items = further_records(recipe, tables, Path(folder), data.labels)
+        new = np.flatnonzero([x.sequence not in trained for x in items])
+        if not len(new):
             raise InputError(f"further records {name}: the model was trained on all of them")
-        texts = [x.sequence for x in items]
-        result.setdefault("further", {})[name] = {
-            "records": len(items),
-            "left_out": len(every) - len(items),
-            "methods": {k: score(items, f(texts), **kwargs) for k, f in fitted.items()},
+        found = {method: f([x.sequence for x in items]) for method, f in fitted.items()}
+        some = [items[k] for k in new]
+        entry = {
+            "records": len(new),
+            "left_out": len(items) - len(new),
+            "methods": {method: score(some, p[new], **kwargs) for method, p in found.items()},
         }
+        if len(new) < len(items):
+            entry["whole"] = {method: score(items, p, **kwargs) for method, p in found.items()}
+        result.setdefault("further", {})[name] = entry
     if 0 < len(unlike) < len(data.test):
         items = [data.test[k] for k in unlike]
         result["unlike"] = {
@@ -183,7 +190,7 @@ def score_decoys(
     outputs: npt.NDArray[np.float64],
     **kwargs: Any,
 ) -> dict[str, dict[str, Scores]]:
-    """Scores of each true class against each of its decoys, beside a weight array for the two."""
+    """Scores of each true class against each of its decoys, beside plain methods for the two."""
     result = {}
     for true, decoy in combinations(sorted(labels, key=len), 2):
         if not decoy.startswith(f"{true} "):
@@ -194,10 +201,9 @@ def score_decoys(
         a, b = (outputs[rows, list(labels).index(name)] for name in pair)
         found = {"model": score(items, np.where(a >= b, *pair), **kwargs)}
         trained = [x for x in known if x.label in pair]
-        fit = plain_methods("classify", [x.sequence for x in trained]).get("weight array")
-        if fit is not None:
+        for name, fit in plain_methods("classify", [x.sequence for x in trained]).items():
             predict = fit([x.label for x in trained])
-            found["weight array"] = score(items, predict([x.sequence for x in items]), **kwargs)
+            found[name] = score(items, predict([x.sequence for x in items]), **kwargs)
         result[decoy] = found
     return result
 
@@ -233,9 +239,11 @@ def to_markdown(result: dict[str, Any]) -> str:
             cells = " | ".join(f"{row[key]:.3f}" for key in ("recall", "precision", "f1"))
             lines.append(f"| {label} | {row['records']} | {cells} |")
     if "decoys" in result:
-        lines += ["", "| decoy | accuracy | weight array |", "|---|---|---|"]
+        methods = list(next(iter(result["decoys"].values()), {}))
+        lines += ["", f"| decoy, accuracy | {' | '.join(methods)} |"]
+        lines.append("|---" * (len(methods) + 1) + "|")
         for decoy, found in result["decoys"].items():
-            cells = [_cell(found[k]["accuracy"]) for k in ("model", "weight array") if k in found]
+            cells = [_cell(found[name]["accuracy"]) for name in methods]
             lines.append(f"| {decoy} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from stemloop.errors import UsageError
@@ -25,12 +26,14 @@ from stemloop.evaluation.protocols import PROTOCOLS
 from stemloop.evaluation.report import summarise
 from stemloop.evaluation.scores import ScoreTable, read_scores
 from stemloop.formats.stream import atomic_output
+from stemloop.models.build import new_encoder
 from stemloop.tasks.structure_settings import FoldSettings
 from stemloop.training.recipe_base import Strict, read_recipe, revise
 from stemloop.training.recipes import load_recipe
 from stemloop.training.sequence import SequenceTrainer
-from stemloop.training.sequence_recipe import SequenceRecipe
+from stemloop.training.sequence_recipe import SequenceRecipe, hold_out
 from stemloop.weights.sequence_head import LETTERS, load_base
+from stemloop.weights.store import save_model_dir
 
 SCHEMA, SCHEMA_VERSION = "stemloop.leaderboard", 1
 
@@ -51,7 +54,9 @@ class Published(Strict):
 class Entry(Strict):
     """A line of a table: ``recipe`` trains a model, ``model`` names one, ``peer`` quotes scores.
 
-    With a recipe for sequences ``model`` is the encoder, and ``encoder`` says what learns.
+    With a recipe for sequences ``model`` is the encoder, ``encoder`` what learns; ``untrained``
+    takes an encoder of that shape with random weights, ``hold_out`` names a group to test on, and
+    ``start`` another entry of the table whose head to start from.
     """
 
     name: str
@@ -60,6 +65,9 @@ class Entry(Strict):
     peer: str | None = None
     seed: int | None = None
     encoder: str | None = None
+    untrained: bool = False
+    hold_out: str | None = None
+    start: str | None = None
     decoder: Literal["mea", "centroid", "mfe", "greedy", "matching", "hybrid"] = "mea"
 
     @model_validator(mode="after")
@@ -99,6 +107,9 @@ class Table(Strict):
         names = [entry.name for entry in self.entries]
         if len(set(names)) < len(names):
             raise ValueError("two entries have one name")
+        for k, entry in enumerate(self.entries):
+            if entry.start is not None and entry.start not in names[:k]:
+                raise ValueError(f"start: no entry {entry.start!r} further up")
         return self
 
 
@@ -260,7 +271,9 @@ def _run(
     folder = data / table.data
     runs = output / "runs" / _slug(table, entry)
     if table.kind == "sequence":
-        return _run_sequence(entry, recipes, folder, runs, say)
+        start = next((output / "runs" / _slug(table, other) / "model"
+                      for other in table.entries if other.name == entry.start), None)  # fmt: skip
+        return _run_sequence(entry, recipes, folder, runs, say, start)
     assert table.protocol is not None
     recipe = load_recipe(recipes / entry.recipe) if entry.recipe is not None else None
     if recipe is not None and entry.seed is not None:
@@ -294,14 +307,20 @@ def _run(
     return summarise(scores) | facts | {"decoder": entry.decoder}
 
 
-def _run_sequence(entry: Entry, recipes: Path, folder: Path, run: Path, say: Say) -> dict[str, Any]:
+def _run_sequence(
+    entry: Entry, recipes: Path, folder: Path, run: Path, say: Say, start: Path | None
+) -> dict[str, Any]:
     assert entry.recipe is not None
-    changes = {"seed": entry.seed, "encoder": entry.encoder}
+    changes = {"seed": entry.seed, "encoder": entry.encoder, "start": start and str(start)}
     recipe = revise(
         read_recipe(recipes / entry.recipe, SequenceRecipe),
         {key: value for key, value in changes.items() if value is not None},
     )
-    base = LETTERS if recipe.encoder == "none" else entry.model or "stemloop-pico"
+    if entry.hold_out is not None:
+        recipe = hold_out(recipe, entry.hold_out)
+    base: str | Path = LETTERS if recipe.encoder == "none" else entry.model or "stemloop-pico"
+    if entry.untrained:
+        base = _untrained(base, run.with_name(f"{run.name}-encoder"), recipe.seed)
     trainer = SequenceTrainer(recipe, load_base(base), folder, run)
     trainer.prepare()
     trainer.run(
@@ -312,6 +331,13 @@ def _run_sequence(entry: Entry, recipes: Path, folder: Path, run: Path, say: Say
         )
     )
     return labels.examine_run(run, folder, report=say)
+
+
+def _untrained(name: str | Path, folder: Path, seed: int) -> Path:
+    """A model directory like that of an encoder, with random weights."""
+    torch.manual_seed(seed)
+    config = load_base(name).config
+    return save_model_dir(folder, config, new_encoder(config).state_dict(), force=True)
 
 
 def _rows(

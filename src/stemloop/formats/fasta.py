@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BufferedReader
 from typing import cast
 
@@ -20,6 +21,7 @@ import dnaio
 
 from stemloop.alphabet import first_unknown, normalise
 from stemloop.errors import AlphabetError, FormatError
+from stemloop.formats.parquet import read_sequence_table
 from stemloop.formats.stream import BLOCK, Source, atomic_output, open_binary, source_name
 from stemloop.records import SequenceRecord
 
@@ -48,7 +50,9 @@ def read_sequences(
     Parameters
     ----------
     source : str, path or file object
-        Plain or compressed; ``-`` is standard input.
+        Plain or compressed; ``-`` is standard input. ``NAME.parquet`` is a table
+        (`stemloop.formats.parquet.read_sequence_table`); of a folder, all its files are read in the
+        order of their names.
     alphabet_check : bool
         Bring sequences into canonical form (:func:`stemloop.alphabet.normalise`). Otherwise
         they arrive as they stand, without blanks.
@@ -75,6 +79,13 @@ def read_sequences(
     ['ACGU', 'GGN']
     """
     path = source_name(source)
+    if isinstance(source, str | os.PathLike):
+        if os.path.isdir(path):
+            yield from _folder(path, alphabet_check, allow_empty)
+            return
+        if path.endswith(".parquet"):
+            yield from read_sequence_table(path, alphabet_check=alphabet_check)
+            return
     with open_binary(source) as stream:
         line = 1
         while (head := stream.peek(1)[:1]) and head in _BLANKS:
@@ -88,6 +99,21 @@ def read_sequences(
         else:
             shown = stream.readline(20).rstrip().decode("ascii", "backslashreplace")
             raise FormatError(f"no header before {shown!r}", path=path, line=line, expected=_HEADER)
+
+
+def _folder(folder: str, check: bool, allow_empty: bool) -> Iterator[SequenceRecord]:
+    """Records of all files of a folder, numbered through; hidden files are none of them."""
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    if not names:
+        raise FormatError("no records: the folder is empty", path=folder)
+    index = 0
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            raise FormatError("a folder in a folder of sequences", path=path, expected="files")
+        for record in read_sequences(path, alphabet_check=check, allow_empty=allow_empty):
+            yield replace(record, index=index)
+            index += 1
 
 
 def _fasta(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from stemloop.errors import WeightsError
 from stemloop.models.presets import Config
@@ -36,17 +39,31 @@ def new_encoder(config: Config) -> Encoder:
     return RNAErnie(config) if isinstance(config, RNAErnieConfig) else RiNALMo(config)
 
 
-def encoder_for(config: Config, keys: Iterable[str]) -> Encoder:
-    """An encoder that has those optional parts of which at least one parameter is among `keys`.
+class _NoValues(TorchFunctionMode):
+    """Leaves parameters without first values.
 
-    Optional are the language-model head, and RNAErnie's pooler.
+    Without memory they can have none, but torch would load its compiler (a second) to try.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def encoder_for(config: Config, keys: Iterable[str]) -> Encoder:
+    """An encoder without memory for its parameters (on torch's device ``meta``).
+
+    It has those optional parts of which at least one parameter is among `keys`: the language-model
+    head, and RNAErnie's pooler.
     """
     names = list(keys)
     lm_head = any(name.startswith(config.lm_head) for name in names)
-    if isinstance(config, RNAErnieConfig):
-        pooler = any(name.startswith(config.pooler) for name in names)
-        return RNAErnie(config, lm_head=lm_head, pooler=pooler)
-    encoder = RiNALMo(config)
+    with torch.device("meta"), _NoValues():
+        if isinstance(config, RNAErnieConfig):
+            pooler = any(name.startswith(config.pooler) for name in names)
+            return RNAErnie(config, lm_head=lm_head, pooler=pooler)
+        encoder = RiNALMo(config)
     if not lm_head:
         del encoder.lm_mask_head
         encoder.lm_mask_head = _no_lm_head  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""`EncoderConfig` as a transformers configuration, so that ``AutoConfig`` reads our config.json.
+"""Our config.json as transformers configurations, so that ``AutoConfig`` reads them.
 
 Apart from `stemloop.models.hub` because it must be importable while transformers itself is still
 loading its models: this file needs nothing of transformers but the configuration base class.
@@ -82,3 +82,17 @@ class RiNALMoConfig(PreTrainedConfig):
         320
         """
         return cls(**asdict(config), **kwargs)
+
+
+class FoldCRFConfig(PreTrainedConfig):
+    """A folding model's, as `stemloop.folding.crf.save_crf` writes it.
+
+    It is there for ``pipeline("rna-secondary-structure")``; no class of `AutoModel` goes with it.
+    """
+
+    model_type: ClassVar[str] = "stemloop-fold-crf"
+
+    net: dict[str, Any] | None = None
+    card: dict[str, Any] | None = None
+    average: list[str] | None = None
+    evidence: dict[str, Any] | None = None

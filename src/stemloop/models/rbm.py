@@ -11,8 +11,8 @@ What is peculiar about it:
   ``binary`` has weights (1, N, H), those of state 1, state 0 being the zero of energy.
 - Visible units are state numbers (uint8), never one-hot vectors. The field on the hidden units is a
   sum of gathered rows (embedding bag) for Potts units and one product for binary ones; the field
-  on the visible units is one product either way, and states are drawn by inverting the cumulated
-  probabilities: one random number a site instead of one a state.
+  on the visible units is one product either way. Chains have tables of their own for this
+  (`stemloop.models.rbm_tables`).
 - Labels touch the hidden units only, so p(l | v) is exact with one softplus a label and hidden
   unit: no sampling is needed to classify.
 - Potts weights and label weights have a gauge freedom. `zero_sum` fixes it without changing any
@@ -145,14 +145,9 @@ class RBM:
 
     # Fields and energies ----------------------------------------------------------------------
     def encoding(self, visible: Tensor) -> Tensor:
-        """Indicator of the states as the weights see them, shape (B, S, N)."""
-        if self.config.kind == "binary":
-            return visible.to(self.weights.dtype).unsqueeze(1)
-        result = torch.zeros(
-            len(visible), self.config.states, self.config.visible,
-            dtype=self.weights.dtype, device=self.device,
-        )  # fmt: skip
-        return result.scatter_(1, visible.long().unsqueeze(1), 1.0)
+        """Indicator of every state but the first, shape (B, q - 1, N)."""
+        states = torch.arange(1, self.config.states, dtype=visible.dtype, device=self.device)
+        return (visible.unsqueeze(1) == states.unsqueeze(1)).to(self.weights.dtype)
 
     def hidden_field(self, visible: Tensor) -> Tensor:
         """Field on the hidden units without that of the label: b + sum_i W_i(v_i), (B, H)."""
@@ -224,27 +219,6 @@ class RBM:
         return torch.softmax(self.label_field(hidden), 1)
 
     # Sampling -----------------------------------------------------------------------------------
-    def sample_visible(self, hidden: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw v from p(v | h), uint8 (B, N)."""
-        field = self.visible_field(hidden)
-        draw = torch.rand(
-            len(hidden), self.config.visible,
-            generator=generator, dtype=field.dtype, device=self.device,
-        )  # fmt: skip
-        if self.config.kind == "binary":
-            return (draw < torch.sigmoid_(field[:, 0])).to(torch.uint8)
-        field -= field.amax(1, keepdim=True)
-        field.exp_()
-        # In place: the sums over the states up to each one.
-        sums = field.unbind(1)
-        for before, here in zip(sums, sums[1:], strict=False):
-            here += before
-        draw *= sums[-1]
-        result = (draw >= sums[0]).to(torch.uint8)
-        for level in sums[1:-1]:
-            result += draw >= level
-        return result
-
     def sample_labels(self, hidden: Tensor, generator: torch.Generator) -> Tensor:
         """Draw l from p(l | h), int64 (B,)."""
         return self.draw_labels(self.label_probabilities(hidden), generator)

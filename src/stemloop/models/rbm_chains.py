@@ -7,9 +7,11 @@ guesses labels.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,19 +19,7 @@ from torch.nn.functional import softplus
 
 from stemloop.errors import UsageError
 from stemloop.models.rbm import RBM, SMALLEST_FREQUENCY
-
-#: ``sample`` draws hidden units; ``mean`` passes on their means, as the published program does:
-#: faster to converge, but no longer a sampler of the model.
-HiddenMode = Literal["sample", "mean"]
-
-
-def _pass_on(field: Tensor, generator: torch.Generator, mode: HiddenMode) -> Tensor:
-    mean = field.sigmoid_()
-    if mode == "mean":
-        return mean
-    # Three times as fast as torch.bernoulli.
-    draw = torch.rand(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-    return (draw < mean).to(mean.dtype)
+from stemloop.models.rbm_tables import ChainTables, HiddenMode, pass_on
 
 
 @torch.no_grad()
@@ -42,6 +32,7 @@ def generate(
     start: Tensor | None = None,
     fixed: Tensor | None = None,
     hidden: HiddenMode = "sample",
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Visible states after some Gibbs steps with the labels held fixed.
 
@@ -61,6 +52,8 @@ def generate(
         Sites that keep the state they start with, bool (N,) or (B, N).
     hidden : str
         See `HiddenMode`.
+    dtype : torch.dtype, optional
+        Of the steps, see `ChainTables`.
 
     Returns
     -------
@@ -69,11 +62,10 @@ def generate(
     """
     visible = machine.random_visible(len(labels), generator) if start is None else start
     kept = visible
-    soft = labels.dim() == 2
-    bias = labels @ machine.label_weights if soft else machine.label_weights[labels]
+    tables = ChainTables(machine, dtype)
     for _ in range(steps):
-        field = machine.hidden_field(visible).add_(bias)
-        visible = machine.sample_visible(_pass_on(field, generator, hidden), generator)
+        units = tables.hidden_units(visible, labels, generator, hidden)
+        visible = tables.sample_visible(units, generator)
         if fixed is not None:
             visible = torch.where(fixed, kept, visible)
     return visible
@@ -103,7 +95,7 @@ def guess_labels(
         (len(visible), len(machine.config.labels)), 1 / len(machine.config.labels)
     ).to(field)
     for _ in range(steps):
-        units = _pass_on(field + machine.label_weights[labels], generator, hidden)
+        units = pass_on(field + machine.label_weights[labels], generator, hidden)
         probabilities = machine.label_probabilities(units)
         labels = machine.draw_labels(probabilities, generator)
     return labels, probabilities
@@ -118,12 +110,13 @@ def joint(
     generator: torch.Generator,
     *,
     hidden: HiddenMode = "sample",
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Gibbs steps of visible units and labels together; uint8 (B, N) and int64 (B,)."""
+    tables = ChainTables(machine, dtype)
     for _ in range(steps):
-        field = machine.hidden_field(visible).add_(machine.label_weights[labels])
-        units = _pass_on(field, generator, hidden)
-        visible = machine.sample_visible(units, generator)
+        units = tables.hidden_units(visible, labels, generator, hidden)
+        visible = tables.sample_visible(units, generator)
         labels = machine.sample_labels(units, generator)
     return visible, labels
 
@@ -184,31 +177,99 @@ def annealed_log_partition(
     """
     if temperatures < 2 or chains < 2:
         raise UsageError("annealing needs at least 2 temperatures and 2 chains")
-    first = machine.visible_bias
-    if visible_frequencies is not None:
-        seen = visible_frequencies.to(first).clamp(SMALLEST_FREQUENCY, 1 - SMALLEST_FREQUENCY)
-        first = seen.logit() if machine.config.kind == "binary" else seen.log()
+    first = _first(machine, visible_frequencies)
+    steps = (_tempered(machine, first, k / temperatures) for k in range(temperatures + 1))
+    weight = deque(_anneal(steps, chains, generator), maxlen=1).pop()
+    return _log_partition(weight + _log_start(machine, first), temperatures)
+
+
+@torch.no_grad()
+def trajectory_log_partitions(
+    machines: Sequence[RBM],
+    generator: torch.Generator,
+    *,
+    visible_frequencies: Tensor | None = None,
+    temperatures: int = 1000,
+    chains: int = 500,
+) -> list[LogPartition]:
+    """log Z of the ages of a training, by one annealing along all of them.
+
+    Between an age and the next, parameters change linearly; before the first the machine is
+    tempered as in `annealed_log_partition`. Where tempering a late machine crosses a transition
+    that chains do not follow, its younger ages lead around it (Bereux et al. 2025).
+
+    Parameters
+    ----------
+    machines : sequence of RBM
+        From young to old, of one shape.
+    generator, visible_frequencies, chains
+        As for `annealed_log_partition`.
+    temperatures : int
+        Steps in all, shared evenly between the ages.
+
+    Returns
+    -------
+    list of LogPartition
+        One a machine.
+
+    Raises
+    ------
+    UsageError
+        No machine, fewer steps than machines, or fewer than two chains.
+    """
+    if not machines or temperatures < len(machines) or chains < 2:
+        raise UsageError("a trajectory needs machines, a step for each at least, and 2 chains")
+    first = _first(machines[0], visible_frequencies)
+    each = temperatures // len(machines)
+    path = [_tempered(machines[0], first, 0.0), *machines]
+    steps = (
+        _between(one, two, k / each)
+        for number, (one, two) in enumerate(zip(path, path[1:], strict=False))
+        for k in range(0 if number == 0 else 1, each + 1)
+    )
+    start = _log_start(machines[0], first)
+    weights = list(itertools.islice(_anneal(steps, chains, generator), each, None, each))
+    return [_log_partition(w + start, each * (k + 1)) for k, w in enumerate(weights)]
+
+
+def _first(machine: RBM, visible_frequencies: Tensor | None) -> Tensor:
+    """Visible bias of the independent sites that annealing starts from."""
+    if visible_frequencies is None:
+        return machine.visible_bias
+    seen = visible_frequencies.to(machine.visible_bias)
+    seen = seen.clamp(SMALLEST_FREQUENCY, 1 - SMALLEST_FREQUENCY)
+    return seen.logit() if machine.config.kind == "binary" else seen.log()
+
+
+def _log_start(machine: RBM, first: Tensor) -> float:
+    """log Z of independent sites with this bias, and free hidden units and labels."""
     binary = machine.config.kind == "binary"
     sites = softplus(first) if binary else torch.logsumexp(first, 0)
-    start = sites.double().sum() + math.log(len(machine.config.labels))
-    start = start + machine.config.hidden * math.log(2)
+    start = float(sites.double().sum()) + math.log(len(machine.config.labels))
+    return start + machine.config.hidden * math.log(2)
 
-    zero = torch.zeros(chains, machine.config.hidden).to(machine.weights)
-    at = _tempered(machine, first, 0.0)
-    visible = at.sample_visible(zero, generator)
-    labels = machine.random_labels(chains, generator)
-    weight = torch.zeros(chains, dtype=torch.float64, device=machine.device)
+
+def _anneal(steps: Iterator[RBM], chains: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Log-weights of chains on (v, l) at every machine on the way; at the first they are zero."""
+    at = next(steps)
+    zero = torch.zeros(chains, at.config.hidden).to(at.weights)
+    visible = ChainTables(at).sample_visible(zero, generator)
+    labels = at.random_labels(chains, generator)
+    weight = torch.zeros(chains, dtype=torch.float64, device=at.device)
+    yield weight
     before = at.free_energy(visible, labels)
-    for step in range(1, temperatures + 1):
-        at = _tempered(machine, first, step / temperatures)
-        weight += before.double() - at.free_energy(visible, labels).double()
+    for at in steps:
+        weight = weight + before.double() - at.free_energy(visible, labels).double()
+        yield weight
         visible, labels = joint(at, visible, labels, 1, generator)
         before = at.free_energy(visible, labels)
-    logs = weight + start
-    value = torch.logsumexp(logs, 0) - math.log(chains)
+
+
+def _log_partition(logs: Tensor, temperatures: int) -> LogPartition:
+    value = torch.logsumexp(logs, 0) - math.log(len(logs))
     relative = (logs - value).exp()
-    error = float(relative.std() / math.sqrt(chains))
-    return LogPartition(float(value), error, chains, temperatures)
+    error = float(relative.std() / math.sqrt(len(logs)))
+    return LogPartition(float(value), error, len(logs), temperatures)
 
 
 def _tempered(machine: RBM, first: Tensor, beta: float) -> RBM:
@@ -216,3 +277,11 @@ def _tempered(machine: RBM, first: Tensor, beta: float) -> RBM:
     tensors = {name: beta * tensor for name, tensor in machine.tensors().items()}
     tensors["visible_bias"] += (1 - beta) * first
     return RBM(machine.config, tensors)
+
+
+def _between(one: RBM, two: RBM, share: float) -> RBM:
+    """Parameters between those of two machines."""
+    tensors = two.tensors()
+    return RBM(
+        one.config, {name: torch.lerp(t, tensors[name], share) for name, t in one.tensors().items()}
+    )

@@ -106,6 +106,8 @@ class SequenceModel(nn.Module):
         super().__init__()
         self.encoder, self.alphabet, self.guide = encoder, alphabet, guide
         self.head = SequenceHead(config)
+        #: Part of the nucleotides that are masked while the encoder is in training mode.
+        self.hide = 0.0
         self.prompted = config.kind == "pooled" and "type" in config.pools
         if (guide or self.prompted) and "[IND]" not in alphabet.ids:
             raise UsageError(f"this encoder's alphabet, {alphabet.name!r}, has no RNA types")
@@ -140,6 +142,8 @@ class SequenceModel(nn.Module):
         """Token ids end to end, and their number for each piece."""
         ids, cuts = self.alphabet.encode_many(list(pieces), special=False)
         head, parts = np.array([self.alphabet.cls_id]), []
+        if self.hide and self.encoder.training:
+            ids[(torch.rand(len(ids)) < self.hide).numpy()] = self.alphabet.mask_id
         for k in range(len(pieces)):
             mark = [] if prompts is None else [self.alphabet.ids["[IND]"], prompts[k]]
             parts += [head, ids[cuts[k] : cuts[k + 1]], np.array([*mark, self.alphabet.eos_id])]
@@ -214,20 +218,28 @@ class SequenceModel(nn.Module):
         p, place = p.topk(guide.types, dim=1)
         return known.to(device)[place], p / p.sum(dim=1, keepdim=True)
 
-    def read(self, pieces: Sequence[str]) -> Tensor:
-        """Outputs (P, outputs) of pieces, in their order; of members see `SequenceHead`."""
-        if self.guide is None:
-            return self.head(*self.features(pieces))
+    def guided(self, pieces: Sequence[str]) -> tuple[list[tuple[Tensor, list[int]]], Tensor]:
+        """What `features` gives with each of the K types, and their probabilities (P, K)."""
         ids, weight = self.guess_types(pieces)
-        runs = [self.features(pieces, ids[:, k].tolist()) for k in range(self.guide.types)]
+        return [self.features(pieces, ids[:, k].tolist()) for k in range(ids.shape[1])], weight
+
+    def combine(self, runs: list[tuple[Tensor, list[int]]], weight: Tensor) -> Tensor:
+        """Outputs (P, outputs) of what `guided` gives."""
+        assert self.guide is not None
         if self.guide.combine == "features":
             lengths = runs[0][1]
             sizes = torch.tensor(lengths, device=weight.device)
             each = weight.repeat_interleave(sizes, dim=0)
-            rows = sum(run[0] * each[:, k, None] for k, run in enumerate(runs))
-            return self.head(rows, lengths)
+            rows = torch.stack([run[0] * each[:, k, None] for k, run in enumerate(runs)])
+            return self.head(rows.sum(dim=0), lengths)
         outputs = torch.stack([self.head(*run) for run in runs], dim=-2)
         return (outputs * weight[:, :, None]).sum(dim=-2)
+
+    def read(self, pieces: Sequence[str]) -> Tensor:
+        """Outputs (P, outputs) of pieces, in their order; of members see `SequenceHead`."""
+        if self.guide is None:
+            return self.head(*self.features(pieces))
+        return self.combine(*self.guided(pieces))
 
     def forward(self, sequences: Sequence[str]) -> Tensor:
         """Outputs (B, outputs): logits, or standardised numbers.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from stemloop.draw_heatmap import heatmap
 from stemloop.errors import InputError, OutputExistsError, UsageError, WeightsError
 from stemloop.folding.thermo import layout
 from stemloop.formats.fasta import records_of, safe_filename
+from stemloop.formats.folder import new_dir
 from stemloop.formats.stream import Source
 from stemloop.formats.structure import format_structure
 from stemloop.formats.tables import write_table
@@ -40,7 +41,7 @@ from stemloop.tasks.annotate_report import Page, Section, write_report
 from stemloop.tasks.labels import SHUFFLED, Labeller, splice_sites
 from stemloop.tasks.mutations import LEGENDS, MutationScanner, substitutions
 from stemloop.tasks.structure import Folder
-from stemloop.weights.store import Model, load, new_dir
+from stemloop.weights.store import Model, load
 
 TABLE, REPORT = "table.tsv", "report.html"
 
@@ -89,7 +90,7 @@ class AnnotateOptions:
 
 
 @dataclass(slots=True)
-class _Tools:
+class Tools:
     """Models, loaded before anything is written."""
 
     fold: Folder
@@ -143,7 +144,7 @@ def annotate(
     records = list(records_of(source))
     if not records:
         raise InputError("no sequences")
-    tools = _load(options)
+    tools = load_tools(options)
     began = time.monotonic()
     rows: list[Row] = []
     sections: list[Section] = []
@@ -155,13 +156,13 @@ def annotate(
         with open(folder / "structures.dbn", "w", encoding="utf-8") as dbn:
             for number, record in enumerate(records, 1):
                 try:
-                    row, section, scanned = _one(record, tools, options, folder)
+                    section, scanned = _draw(annotate_one(record, tools, options), tools, folder)
                 except InputError as error:
                     error.record = error.record or record.id
                     raise
                 assert section.folded.structure is not None
                 dbn.write(format_structure(section.folded.structure, "dbn"))
-                rows.append(row)
+                rows.append(dict(section.row))
                 sections.append(section)
                 scores += scanned
                 if progress:
@@ -196,11 +197,18 @@ def refuse_existing(target: Path, force: bool) -> None:
         raise OutputExistsError(f"{target} exists and is no folder of 'annotate': not replaced")
 
 
-def _load(options: AnnotateOptions) -> _Tools:
+def load_tools(options: AnnotateOptions) -> Tools:
+    """Load the models that the options ask for.
+
+    Raises
+    ------
+    WeightsError, UsageError
+        A model is not there, or is for another task.
+    """
     language = load(options.language_model)
     if "[IND]" not in language.alphabet.ids:
         raise UsageError(f"{options.language_model} knows no RNA types")
-    tools = _Tools(Folder(), Labeller.load(options.classes), language)
+    tools = Tools(Folder(), Labeller.load(options.classes), language)
     if tools.classes.meaning.task != "classify":
         raise UsageError(f"{options.classes} gives a number, no classes")
     if options.mutations:
@@ -226,10 +234,14 @@ def _asked(name: str, shipped: str) -> Labeller:
         ) from error
 
 
-def _one(
-    record: SequenceRecord, tools: _Tools, options: AnnotateOptions, folder: Path
-) -> tuple[Row, Section, list[Row]]:
-    """Row, part of the report, and scores of substitutions of one RNA."""
+def annotate_one(record: SequenceRecord, tools: Tools, options: AnnotateOptions) -> Section:
+    """All that is said of one RNA, without drawings.
+
+    Raises
+    ------
+    InputError
+        It cannot be folded.
+    """
     folded = tools.fold(record)
     structure = folded.structure
     assert structure is not None
@@ -259,10 +271,22 @@ def _one(
         row["ribosome_load"] = ""
         if LEADERS[0] <= record.length <= LEADERS[1]:
             row["ribosome_load"] = round(max(float(tools.load.outputs([record])[0, 0]), 0.0), 3)
+    top = sorted(
+        ((k.removeprefix("p_"), float(v)) for k, v in classes.items() if k.startswith("p_")),
+        key=lambda item: -item[1],
+    )[:3]
+    return Section(folded, row, "", "", top)
+
+
+def _draw(section: Section, tools: Tools, folder: Path) -> tuple[Section, list[Row]]:
+    """The same with drawings, which are in the folder too, and scores of substitutions."""
+    record, structure = section.folded.record, section.folded.structure
+    assert structure is not None
     name = safe_filename(record.id, record.index)
     drawing = chart = ""
     if record.length <= LONGEST_DRAWN:
-        drawing = draw(structure, layout(structure.dot_bracket), folded.arrays["confidence"])
+        confidence = section.folded.arrays["confidence"]
+        drawing = draw(structure, layout(structure.dot_bracket), confidence)
         (folder / "structures" / f"{name}.svg").write_text(drawing, encoding="utf-8")
     scores: list[Row] = []
     if tools.scan is not None and record.length <= LONGEST_SCANNED:
@@ -270,18 +294,11 @@ def _one(
         scores = list(substitutions(scanned))
         chart = heatmap(record, scanned.arrays["score"], legend=LEGENDS["masked"])
         (folder / "mutations" / f"{name}.svg").write_text(chart, encoding="utf-8")
-    top = sorted(
-        ((k.removeprefix("p_"), float(v)) for k, v in classes.items() if k.startswith("p_")),
-        key=lambda item: -item[1],
-    )[:3]
-    return row, Section(folded, row, drawing, chart, top), scores
+    return replace(section, drawing=drawing, heatmap=chart), scores
 
 
 def guess_type(model: Model, sequence: str) -> tuple[str, float]:
-    """Most probable RNA type of a sequence, and its probability among all types.
-
-    The language model is asked behind the sequence, ``[IND] <mask>``; of long sequences every piece
-    is, and the probabilities are averaged.
+    """Most probable RNA type of a sequence, and its probability (`type_probabilities`).
 
     Examples
     --------
@@ -289,6 +306,17 @@ def guess_type(model: Model, sequence: str) -> tuple[str, float]:
     >>> trna = "GCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAGAUCUGGAGGUCCUGUGUUCGAUCCACAGAAUUCGCACCA"
     >>> guess_type(load("stemloop-pico"), trna)[0]
     'tRNA'
+    """
+    found = type_probabilities(model, sequence)
+    best = max(found, key=found.__getitem__)
+    return best, found[best]
+
+
+def type_probabilities(model: Model, sequence: str) -> dict[str, float]:
+    """Probability of each of `stemloop.alphabet.RNAERNIE_TYPES`.
+
+    The language model is asked behind the sequence, ``[IND] <mask>``; of long sequences every piece
+    is, and the probabilities are averaged.
     """
     import torch
 
@@ -307,8 +335,7 @@ def guess_type(model: Model, sequence: str) -> tuple[str, float]:
                 tokens, starts, lengths=[len(tokens)], logits_at=torch.tensor([len(tokens) - 2])
             )
         total += out.logits[0, types].double().softmax(dim=0) * (stop - start) / len(sequence)
-    best = int(total.argmax())
-    return RNAERNIE_TYPES[best], float(total[best])
+    return dict(zip(RNAERNIE_TYPES, total.tolist(), strict=True))
 
 
 def _about(options: AnnotateOptions) -> list[str]:

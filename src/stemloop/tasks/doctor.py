@@ -42,6 +42,8 @@ _PACKAGES: dict[str, str | None] = {
     "matplotlib": "plots",
     "fastapi": "web",
     "ray": "cluster",
+    "polars": "frames",
+    "onnxruntime": "onnx",
 }
 _VARIABLES = (
     "OMP_NUM_THREADS",

@@ -224,6 +224,9 @@ def embed(
         Model directory, name, or what `stemloop.load` returned; the one that ships by default.
     progress : callable, optional
         Called with (tokens done, tokens in all).
+
+    Other Parameters
+    ----------------
     pool : str or sequence of str
         ``mean`` (default), ``cls``, ``tokens``.
     layers : int or sequence of int

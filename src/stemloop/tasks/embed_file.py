@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -36,11 +36,11 @@ from stemloop import __version__
 from stemloop.errors import OutputExistsError, UsageError
 from stemloop.formats.stream import Source
 from stemloop.records import SequenceRecord
-from stemloop.tasks.base import Sequences, gather, plan_batches
+from stemloop.tasks.base import Pieces, Sequences, gather, plan_batches
 from stemloop.tasks.embed import Embedder, Reader, blocks, combine, describe, place, plan, row_count
 from stemloop.tasks.embed_options import EmbedOptions, make_options
 from stemloop.tasks.embed_writers import WRITERS, Column, check_extra
-from stemloop.tasks.partial import open_partial
+from stemloop.tasks.partial import PartialResults, open_partial
 from stemloop.weights.store import WEIGHTS, find_model, sha256_file
 
 
@@ -84,12 +84,9 @@ def embed_file(
         As in `stemloop.tasks.embed.embed` and `stemloop.tasks.partial.open_partial`.
     """
     target = Path(output)
-    write = WRITERS.get(target.suffix.lower())
-    if write is None:
-        raise UsageError(f"{target}: the suffix must be one of {', '.join(WRITERS)}")
+    check_suffix(target)
     if target.exists() and not force:
         raise OutputExistsError(f"{target} exists already; use --force to replace it")
-    check_extra(target.suffix.lower())
     config, alphabet = describe(model)
     options = make_options(config, **choices)
     sequences = gather(source, alphabet)
@@ -118,18 +115,45 @@ def embed_file(
             done += int(tokens[batch].sum())
             if progress:
                 progress(done, total)
-        count = len(sequences.records)
-        columns = {}
-        for name, (pool, _) in options.names.items():
-            read: Reader = partial(results.read, name)
-            if pool != "tokens":
-                read = partial(combine, pool, read, pieces)
-            total_rows = len(sequences.codes) if pool == "tokens" else count
-            columns[name] = Column((total_rows, config.hidden), pool == "tokens", read)
-        write(
-            target, sequences, columns, json.dumps(marks, sort_keys=True),
-            scratch=results.folder, force=force,
-        )  # fmt: skip
+        write_output(target, sequences, pieces, options, config.hidden, marks, results, force=force)
+
+
+def check_suffix(target: Path) -> None:
+    """Refuse an output in a format that is unknown, or whose package is missing.
+
+    Raises
+    ------
+    UsageError, ExtraError
+        It is so.
+    """
+    if target.suffix.lower() not in WRITERS:
+        raise UsageError(f"{target}: the suffix must be one of {', '.join(WRITERS)}")
+    check_extra(target.suffix.lower())
+
+
+def write_output(
+    target: Path,
+    sequences: Sequences,
+    pieces: Pieces,
+    options: EmbedOptions,
+    width: int,
+    marks: Mapping[str, Any],
+    results: PartialResults,
+    *,
+    force: bool,
+) -> None:
+    """Make the output file of results that are complete."""
+    columns = {}
+    for name, (pool, _) in options.names.items():
+        read: Reader = partial(results.read, name)
+        if pool != "tokens":
+            read = partial(combine, pool, read, pieces)
+        rows = int(sequences.starts[-1]) if pool == "tokens" else len(sequences.records)
+        columns[name] = Column((rows, width), pool == "tokens", read)
+    WRITERS[target.suffix.lower()](
+        target, sequences, columns, json.dumps(marks, sort_keys=True),
+        scratch=results.folder, force=force,
+    )  # fmt: skip
 
 
 def fingerprint(sequences: Sequences, model_sha256: str, options: EmbedOptions) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stemloop.data.labelled import Labelled
 from stemloop.errors import InputError, UsageError
 from stemloop.records import Result, SequenceRecord
@@ -14,10 +16,13 @@ from stemloop.weights.rbm_store import StoredRBM, load_rbm
 if TYPE_CHECKING:
     import torch
 
-    from stemloop.models.rbm_chains import HiddenMode
+    from stemloop.models.rbm_tables import HiddenMode
 
 #: Rows that are worked on at once.
 BATCH = 4096
+#: Sequences drawn at once, always all of them: so the first ones of a seed are the same however
+#: many are asked for.
+BLOCK = 500
 
 
 def loaded(model: str | os.PathLike[str] | StoredRBM, device: str = "cpu") -> StoredRBM:
@@ -66,13 +71,13 @@ def sample(
         Gibbs steps from random states. A machine trained out of equilibrium with k steps is at
         its best after k.
     seed : int
-        The same seed gives the same sequences.
+        The same seed gives the same sequences; fewer are the first of more.
     start : str, optional
         Aligned sequence that every chain starts from, instead of random states.
     keep : sequence of int
         Sites (from 0) that keep their letter of `start`.
     hidden : str, optional
-        ``sample`` or ``mean``, see `stemloop.models.rbm_chains.HiddenMode`; as in training by
+        ``sample`` or ``mean``, see `stemloop.models.rbm_tables.HiddenMode`; as in training by
         default. Means make less noisy sequences.
     device : str
         Where to compute.
@@ -110,27 +115,34 @@ def sample(
     numbers = label_numbers(stored, labels or config.labels)
     if count < 1 or steps < 0:
         raise UsageError(f"{count} sequences after {steps} steps")
-    generator = torch.Generator(machine.device).manual_seed(seed)
     first, fixed = starting_point(stored, start, keep)
     results: list[Result] = []
     for number in numbers:
         name = config.labels[number]
-        for begin in range(0, count, BATCH):
-            size = min(BATCH, count - begin)
-            rows = torch.full((size,), number, device=machine.device)
+        rows = torch.full((BLOCK,), number, device=machine.device)
+        for begin in range(0, count, BLOCK):
+            generator = block_generator(machine.device, seed, number, begin // BLOCK)
             visible = generate(
                 machine, rows, steps, generator, fixed=fixed, hidden=hidden or stored.hidden_chain,
-                start=None if first is None else first.expand(size, -1),
-            )  # fmt: skip
+                start=None if first is None else first.expand(BLOCK, -1),
+            )[: count - begin]  # fmt: skip
             for k, values in enumerate(values_of(stored, visible)):
                 chance = values.pop("_posterior")[number]
-                text = _text(config.letters, visible[k])
+                text = "".join(config.letters[s] for s in visible[k].tolist())
                 record = SequenceRecord(
                     f"{name or 'sample'}-{begin + k + 1}", text, "", len(results)
                 )
                 made = {"label": name, "label_probability": float(chance)}
                 results.append(Result(record, {**made, "free_energy": values["free_energy"]}))
     return results
+
+
+def block_generator(device: torch.device, *numbers: int) -> torch.Generator:
+    """Random numbers of one block, that of these numbers (seed, label, place)."""
+    import torch
+
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> 1))
 
 
 def starting_point(
@@ -157,10 +169,6 @@ def starting_point(
             raise UsageError(f"site {site} of {config.visible}")
         fixed[site] = True
     return first.to(stored.machine.device), fixed.to(stored.machine.device)
-
-
-def _text(letters: str, states: torch.Tensor) -> str:
-    return "".join(letters[s] for s in states.tolist())
 
 
 def values_of(stored: StoredRBM, visible: torch.Tensor) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +14,20 @@ from stemloop.data.covariance import bit_scores
 from stemloop.errors import ExtraError, ResultError, UsageError
 from stemloop.evaluation.generated import nearest_rows
 from stemloop.folding.thermo import fold_ensemble
-from stemloop.models.rbm_chains import HiddenMode, generate
+from stemloop.models.rbm_chains import generate
+from stemloop.models.rbm_tables import HiddenMode
 from stemloop.pairs import PairArray, canonical, nested_subset, pairs_to_dot_bracket
 from stemloop.records import Result, SequenceRecord
 from stemloop.tasks.conditions import condition
-from stemloop.tasks.generate import label_numbers, starting_point, values_of
+from stemloop.tasks.generate import (
+    BLOCK,
+    block_generator,
+    label_numbers,
+    starting_point,
+    values_of,
+)
 from stemloop.tasks.generators import Generator
 
-#: Sequences drawn at once.
-_BATCH = 1000
 #: Sequences drawn for every one asked for, before a filter is said to let too few pass.
 _TRIES = 50
 
@@ -41,7 +47,7 @@ class Order:
     steps : int
         Gibbs steps from random states.
     seed : int
-        The same seed gives the same sequences.
+        The same seed gives the same sequences; fewer are the first of more.
     start, keep
         See `stemloop.tasks.generate.sample`.
     hidden : str, optional
@@ -120,41 +126,57 @@ def make(generator: Generator, count: int, order: Order = Order()) -> Made:
     stored = generator.stored
     conditions = [condition(text, generator) for text in order.where]
     scorer = Scorer(generator, order.energies or any(c.name in _ENERGIES for c in conditions))
-    random = torch.Generator(stored.machine.device).manual_seed(order.seed)
     names, shares = _wanted(generator, order)
-    first, fixed = starting_point(stored, order.start, order.keep)
     results: list[Result] = []
     seen: set[bytes] = set()
     drawn = 0
-    while len(results) < count:
-        if drawn >= _TRIES * count:
-            raise ResultError(
-                f"{len(results)} of {drawn} sequences fulfil the conditions, {count} are wanted: "
-                "ask for less"
-            )
-        size = min(_BATCH, count - len(results))
-        if conditions:  # a few more at once; what is left over is thrown away
-            size = min(_BATCH, max(20, 2 * size))
-        numbers = torch.multinomial(shares, size, replacement=True, generator=random)
-        soft = shares.expand(size, -1) if order.between else None
-        visible = generate(
-            stored.machine, numbers if soft is None else soft, order.steps, random, fixed=fixed,
-            hidden=order.hidden or generator.hidden_chain,
-            start=None if first is None else first.expand(size, -1),
-        )  # fmt: skip
-        drawn += size
-        asked = None if order.between else numbers.tolist()
-        for states, values in scorer.rows(visible, asked):
-            key = states.tobytes()
-            if order.unique and key in seen:
-                continue
-            if len(results) < count and all(c.holds(values) for c in conditions):
-                seen.add(key)
-                text = "".join(stored.machine.config.letters[s] for s in states)
-                name = f"{'-'.join(names) if order.between else values['label'] or 'sample'}"
-                record = SequenceRecord(f"{name}-{len(results) + 1}", text, "", len(results))
-                results.append(Result(record, values))
+    for visible, numbers in _blocks(generator, order, shares):
+        place = 0
+        while place < len(visible) and len(results) < count:
+            if drawn >= _TRIES * count:
+                raise ResultError(
+                    f"{len(results)} of {drawn} sequences fulfil the conditions, {count} are "
+                    "wanted: ask for less"
+                )
+            size = count - len(results)
+            if conditions:  # a few more at once; what is left over is thrown away
+                size = max(20, 2 * size)
+            part = visible[place : place + size]
+            asked = None if order.between else numbers[place : place + size].tolist()
+            place += len(part)
+            drawn += len(part)
+            for states, values in scorer.rows(part, asked):
+                key = states.tobytes()
+                if order.unique and key in seen:
+                    continue
+                if len(results) < count and all(c.holds(values) for c in conditions):
+                    seen.add(key)
+                    text = "".join(stored.machine.config.letters[s] for s in states)
+                    name = f"{'-'.join(names) if order.between else values['label'] or 'sample'}"
+                    record = SequenceRecord(f"{name}-{len(results) + 1}", text, "", len(results))
+                    results.append(Result(record, values))
+        if len(results) == count:
+            break
     return Made(results, drawn, tuple(scorer.left_out))
+
+
+def _blocks(
+    generator: Generator, order: Order, shares: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Sequences and their labels without end, in an order that the seed alone decides."""
+    machine = generator.stored.machine
+    first, fixed = starting_point(generator.stored, order.start, order.keep)
+    for block in itertools.count():
+        random = block_generator(machine.device, order.seed, block)
+        numbers = torch.multinomial(shares, BLOCK, replacement=True, generator=random)
+        yield (
+            generate(
+                machine, shares.expand(BLOCK, -1) if order.between else numbers, order.steps,
+                random, fixed=fixed, hidden=order.hidden or generator.hidden_chain,
+                start=None if first is None else first.expand(BLOCK, -1),
+            ),
+            numbers,
+        )  # fmt: skip
 
 
 def _wanted(generator: Generator, order: Order) -> tuple[list[str], torch.Tensor]:

@@ -39,6 +39,11 @@ def read_rows(model: str | os.PathLike[str] | StoredRBM, path: str | os.PathLike
     config = stored.machine.config
     reading: dict[str, Any] = dict(stored.facts.get("reading") or {})
     file = Path(path)
+    if reading.get("kind") == "hdf5":
+        if file.suffix in (".h5", ".hdf5"):
+            recipe = DataRecipe.model_validate({**reading, "file": file.name, "split": None})
+            return recipe.read(file.parent)
+        reading = {}
     if config.kind == "binary":
         reading = reading or {"kind": "binary"}
     else:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,15 +24,18 @@ from stemloop.evaluation.generated import (
     novelty,
     quality,
 )
+from stemloop.models.rbm import RBM
 from stemloop.models.rbm_chains import (
-    HiddenMode,
+    LogPartition,
     annealed_log_partition,
     generate,
     guess_labels,
+    trajectory_log_partitions,
 )
+from stemloop.models.rbm_tables import HiddenMode
 from stemloop.training.rbm_recipe import RBMRecipe
 from stemloop.training.rbm_run import read_run, split
-from stemloop.weights.rbm_store import StoredRBM, load_rbm
+from stemloop.weights.rbm_store import StoredRBM, load_rbm, rbm_ages
 
 Report = Callable[[str], None]
 
@@ -66,7 +71,8 @@ def evaluate_run(
     seed : int
         Of all random choices.
     annealing : (int, int), optional
-        Temperatures and chains for log Z; None leaves the log-likelihood out.
+        Temperatures and chains for log Z, for each machine by itself (``likelihood``) and along
+        the ages of the run (``trajectory``); None leaves log-likelihoods out.
     hidden : str, optional
         How chains that make samples pass on hidden units; as in training by default.
     device : str
@@ -79,7 +85,7 @@ def evaluate_run(
     dict
         JSON values: the model's facts; ``natural``, held-out rows scored as if they were samples;
         ``ages``, a list with ``update``, ``classification``, ``generation`` (a dict a number of
-        steps) and ``likelihood``.
+        steps), ``likelihood`` and ``trajectory``.
 
     Raises
     ------
@@ -104,7 +110,56 @@ def evaluate_run(
         entry = bench.measure(stored, sorted(set(steps)), annealing, hidden, report)
         entry["cpu_seconds"] = round(time.process_time() - start, 1)
         result["ages"].append(entry)
+    if annealing is not None:
+        updates = [entry["update"] for entry in result["ages"]]
+        found = bench.trajectory(rbm_ages(run), updates, *annealing)
+        for entry in result["ages"]:
+            if entry["update"] in found:
+                entry["trajectory"] = found[entry["update"]]
     return result
+
+
+def rows_by_label(
+    run: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    age: int | None = None,
+    steps: int = 10,
+    count: int = 2000,
+    seed: int = 0,
+    hidden: HiddenMode | None = None,
+    device: str = "cpu",
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
+    """Training rows of every label and as many samples, for pictures.
+
+    Parameters
+    ----------
+    run, folder, count, seed, hidden, device
+        As for `evaluate_run`.
+    age : int, optional
+        Updates; the final model by default.
+    steps : int
+        Gibbs steps.
+
+    Returns
+    -------
+    rows : dict
+        Label to states of training rows and of samples, (M, N) each.
+    letters : str
+        One a state.
+    """
+    recipe, data = read_run(run, folder)
+    bench = Bench(recipe, data, count, seed)
+    stored = load_rbm(run, age=age, device=device)
+    generator = torch.Generator(stored.machine.device).manual_seed(seed)
+    labels = torch.tensor(bench.labels, device=stored.machine.device)
+    made = generate(stored.machine, labels, steps, generator, hidden=hidden or stored.hidden_chain)
+    states = made.cpu().numpy()
+    rows = {
+        name: (bench.reference[bench.labels == k], states[bench.labels == k])
+        for k, name in enumerate(stored.machine.config.labels)
+    }
+    return {name: pair for name, pair in rows.items() if len(pair[0])}, data.letters
 
 
 class Bench:
@@ -121,11 +176,15 @@ class Bench:
         self.chosen = np.sort(rng.permutation(known)[:count])
         self.reference = self.train.states[self.chosen]
         self.labels = labels[self.chosen]
-        self.predict: Classifier | None = None
-        if len(self.train.names) > 1:
-            self.predict = independent_classifier(
-                self.train.states[known], labels[known], self.states
-            )
+        self._known = known
+
+    @cached_property
+    def predict(self) -> Classifier | None:
+        """A logistic regression on the training rows; None without labels to tell apart."""
+        if len(self.train.names) < 2:
+            return None
+        rows = self._known
+        return independent_classifier(self.train.states[rows], self.train.labels[rows], self.states)
 
     def natural(self) -> dict[str, Any]:
         """Scores of held-out rows against as many training rows: what is possible."""
@@ -231,13 +290,41 @@ class Bench:
             temperatures=temperatures,
             chains=chains,
         )
-        values: dict[str, Any] = {"log_partition": found.value, "log_partition_error": found.error}
+        return self._mean_likelihood(machine, found)
+
+    def trajectory(
+        self, kept: Mapping[int, Path], updates: Sequence[int], temperatures: int, chains: int
+    ) -> dict[int, dict[str, Any]]:
+        """The same of these updates, annealing along the ages of the run up to the last of them."""
+        ages = sorted(age for age in kept if age <= max(updates))
+        if not set(updates) & set(ages):
+            return {}
+        stored = [load_rbm(kept[age]) for age in ages]
+        machines = [one.machine for one in stored]
+        found = trajectory_log_partitions(
+            machines,
+            torch.Generator().manual_seed(self.seed),
+            visible_frequencies=stored[0].extra.get("visible_frequencies"),
+            temperatures=max(temperatures, len(ages)),
+            chains=chains,
+        )
+        return {
+            age: {"ages": number, **self._mean_likelihood(machine, one)}
+            for number, (age, machine, one) in enumerate(zip(ages, machines, found, strict=True), 1)
+            if age in updates
+        }
+
+    def _mean_likelihood(self, machine: RBM, found: LogPartition) -> dict[str, Any]:
+        """log p(sequence), mean of the training rows and of the held-out ones, nats."""
+        values: dict[str, Any] = {
+            "log_partition": found.value, "log_partition_error": found.error
+        }  # fmt: skip
         for name, part in (("train", self.train), ("test", self.test)):
             if part is not None:
                 states = torch.tensor(part.states, device=machine.device)
                 energy = machine.marginal_free_energy(states).double().mean()
                 values[name] = float(-energy) - found.value
-        return {"temperatures": temperatures, "chains": chains, **_rounded(values)}
+        return {"temperatures": found.temperatures, "chains": found.chains, **_rounded(values)}
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:

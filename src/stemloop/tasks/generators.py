@@ -22,13 +22,15 @@ from stemloop.data.aligned import read_alignment
 from stemloop.data.covariance import CovarianceModel, align, read_model
 from stemloop.data.labelled import MISSING, Labelled
 from stemloop.errors import InputError, UsageError, WeightsError
-from stemloop.models.rbm_chains import HiddenMode
+from stemloop.formats.folder import new_dir
+from stemloop.models.rbm_tables import HiddenMode
 from stemloop.pairs import PairArray, wuss_to_pairs
 from stemloop.records import SequenceRecord
 from stemloop.training.rbm_run import read_run, split
+from stemloop.weights.card import write_card
 from stemloop.weights.locate import bundled, bundled_configs
 from stemloop.weights.rbm_store import MODEL, StoredRBM, load_rbm, save_rbm
-from stemloop.weights.store import new_dir, refuse_existing_dir
+from stemloop.weights.store import refuse_existing_dir
 
 CONFIG, TRAINING, FAMILY = "config.json", "training.fa.gz", "family.cm.gz"
 TYPE = "rbm-generator"
@@ -208,4 +210,5 @@ def write_generator(
         if family is not None:
             (folder / FAMILY).write_bytes(gzip.compress(family.text.encode(), 9, mtime=0))
         (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_card(folder, "generator", title=name, facts=facts)
     return place

@@ -30,7 +30,7 @@ from stemloop.models.build import checkpoint_gradients, compile_blocks, new_enco
 from stemloop.models.presets import PRESETS, Config, config_with
 from stemloop.training.pack_trainer import FiniteSteps, PackedLM, PackTrainer, collate
 from stemloop.training.pretrain_recipe import PretrainRecipe
-from stemloop.training.pretrain_run import Records, last_checkpoint, open_run
+from stemloop.training.pretrain_run import Records, agreed, open_run
 from stemloop.weights.store import ALPHABETS, alphabet_of, load, save_model_dir
 
 
@@ -127,7 +127,7 @@ def pretrain(
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if recipe.batch.packs % world:
         raise UsageError(f"batch.packs {recipe.batch.packs} cannot be shared by {world} processes")
-    last = open_run(run, recipe, train) if rank == 0 else last_checkpoint(run)
+    last = open_run(run, recipe, train) if rank == 0 else None
     config = recipe_config(recipe)
     alphabet = alphabet_of(config, "recipe")
     torch.manual_seed(recipe.seed)
@@ -158,6 +158,7 @@ def pretrain(
         save_model_dir(run / "model", config, inner, source=source, force=True)
 
     arguments = _arguments(recipe, run, world, workers, parallel, device)
+    last = agreed(run, last)
     if parallel == "fsdp2":
         _shard_on_cpu(arguments)
     finite = FiniteSteps()

@@ -10,10 +10,13 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from stemloop.data.corpus import Corpus
@@ -25,6 +28,9 @@ from stemloop.training.pretrain_recipe import PretrainRecipe
 COMPLETE = "complete.json"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+
+#: Seconds until what one machine wrote must be seen by the others.
+PATIENCE = 60.0
 
 
 class Records(TrainerCallback):
@@ -48,6 +54,9 @@ class Records(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
         """Mark the checkpoint as complete; bring the model folder up to date."""
+        if torch.distributed.is_initialized():
+            # Each process writes the state of its own generators.
+            torch.distributed.barrier()
         if not state.is_world_process_zero:
             return
         folder = self.run / f"checkpoint-{state.global_step}"
@@ -75,6 +84,31 @@ def last_checkpoint(run: Path) -> Path | None:
     """Newest complete checkpoint of a run."""
     found = [p.parent for p in run.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+
+
+def agreed(run: Path, last: Path | None) -> Path | None:
+    """The checkpoint that the first process goes on from, in every process.
+
+    Raises
+    ------
+    UsageError
+        This process does not see the first one's folder: it is on another disk.
+    """
+    if not torch.distributed.is_initialized():
+        return last
+    names: list[str | None] = [last and last.name]
+    torch.distributed.broadcast_object_list(names, src=0)
+    last = names[0] and run / names[0]
+    needed = last / COMPLETE if last else run / RUN_FILE
+    until = time.monotonic() + PATIENCE
+    while not needed.exists():
+        if time.monotonic() > until:
+            raise UsageError(
+                f"{socket.gethostname()} does not see {needed}: the run's folder must be one that "
+                "all machines share"
+            )
+        time.sleep(0.5)
+    return last
 
 
 def open_run(run: Path, recipe: PretrainRecipe, corpus: Corpus) -> Path | None:

@@ -27,8 +27,10 @@ from stemloop.training.rbm_gradient import Phase, add, exact_label_phase, gradie
 from stemloop.training.rbm_optimiser import Ascent
 from stemloop.training.rbm_recipe import RBMRecipe
 from stemloop.training.rbm_run import METRICS_FILE, ages_of, cut_metrics, open_run, split
+from stemloop.weights.card import write_card
 from stemloop.weights.rbm_store import AGES, LAST, MODEL, load_rbm, save_rbm
 
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 #: Rows that a line of metrics looks at.
 _LOOK = 1000
 
@@ -157,16 +159,17 @@ class RBMTrainer:
             labels = torch.where(known, labels, self._impute(visible))
         weights = weights / weights.sum()
         data = Phase(visible, machine.hidden_mean(visible, labels), labels, weights)
-        steps, mode = self._steps(), recipe.hidden_chain
+        steps = self._steps()
+        how = {"hidden": recipe.hidden_chain, "dtype": _DTYPES[recipe.chain_dtype]}
         guess: Phase | None = None
         if recipe.mode == "ff":
-            made = generate(machine, labels, steps, generator, hidden=mode)
+            made = generate(machine, labels, steps, generator, **how)
             chain = Phase(made, machine.hidden_mean(made, labels), labels, weights)
             if recipe.gradients != "generation" and len(self.config.labels) > 1:
                 guess = self._guess(data, known, steps)
         else:
             start = self.chains or (visible, labels)
-            made, drawn = joint(machine, *start, steps, generator, hidden=mode)
+            made, drawn = joint(machine, *start, steps, generator, **how)
             even = weights
             if self.chains is not None:
                 self.chains = (made, drawn)
@@ -251,6 +254,7 @@ class RBMTrainer:
         path = self.run / MODEL
         if not path.exists():
             extra = {"visible_frequencies": self.frequencies}
+            write_card(self.run, "generator", title=recipe.name, facts=self._facts())
             save_rbm(path, self.machine, facts=self._facts(), extra=extra)
         return path
 

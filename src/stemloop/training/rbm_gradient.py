@@ -50,7 +50,7 @@ class Phase:
     _encoding: Tensor | None = field(default=None, repr=False)
 
     def encoding(self, machine: RBM) -> Tensor:
-        """Indicators of the states, flat: (B, S N); computed once."""
+        """Indicators of the states but the first, flat: (B, (q - 1) N); computed once."""
         if self._encoding is None:
             self._encoding = machine.encoding(self.visible).flatten(1)
         return self._encoding
@@ -85,7 +85,6 @@ def gradient(
     l1, l2 : float
         Strength of the penalties l1 sum |W| + l2 / 2 sum W^2 on W and D.
     """
-    shape = machine.weights.shape
     hd, hc = data.hidden * data.weights[:, None], chain.hidden * chain.weights[:, None]
     hidden_data, hidden_chain = hd.sum(0), hc.sum(0)
     dh = hidden_data - hidden_chain
@@ -97,31 +96,48 @@ def gradient(
         dv = v_data - chain.weights @ chain.encoding(machine)
         dw = data.encoding(machine).t() @ hd
         dw.addmm_(chain.encoding(machine).t(), hc, alpha=-1)
+    v_data = _all_states(machine, v_data, data.weights.sum())
+    dv = _all_states(machine, dv, data.weights.sum() - chain.weights.sum())
+    dw = _all_states(machine, dw, dh)
     labels_data, labels_chain = data.label_rows(machine), chain.label_rows(machine)
     l_data = data.weights @ labels_data
     dl = l_data - chain.weights @ labels_chain
     dd = labels_data.t() @ hd
     dd = dd - (labels_chain.t() @ hc if chain.label_hidden is None else chain.label_hidden)
     if centred:
-        dw -= torch.outer(v_data, dh)
-        dw -= torch.outer(dv, hidden_data)
+        both = torch.stack((v_data.view(-1), dv.view(-1)), 1)
+        dw.flatten(0, 1).addmm_(both, torch.stack((dh, hidden_data)), alpha=-1)
         dd -= torch.outer(l_data, dh)
         dd -= torch.outer(dl, hidden_data)
-    dw = dw.view(shape)
     if l1 or l2:
         dw = dw - l2 * machine.weights - l1 * machine.weights.sign()
         dd = dd - l2 * machine.label_weights - l1 * machine.label_weights.sign()
     if centred:
-        dv = dv - dw.flatten(0, 1) @ hidden_data
+        dv = dv - dw @ hidden_data
         dl = dl - dd @ hidden_data
-        dh = dh - v_data @ dw.flatten(0, 1) - l_data @ dd
+        dh = dh - v_data.view(-1) @ dw.flatten(0, 1) - l_data @ dd
     return {
         "weights": dw,
-        "visible_bias": dv.view(shape[:2]),
+        "visible_bias": dv,
         "hidden_bias": dh,
         "label_weights": dd,
         "label_bias": dl,
     }
+
+
+def _all_states(machine: RBM, others: Tensor, total: Tensor) -> Tensor:
+    """Of Potts units add the first state: what the others, ((q - 1) N, ...), lack of the total.
+
+    Returns
+    -------
+    Tensor
+        Shape (S, N, ...).
+    """
+    sites = machine.config.visible
+    others = others.view(-1, sites, *others.shape[1:])
+    if machine.config.kind == "binary":
+        return others
+    return torch.cat(((total - others.sum(0)).unsqueeze(0), others))
 
 
 @torch.no_grad()

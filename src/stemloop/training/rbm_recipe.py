@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from stemloop.data.aligned import read_alignment
 from stemloop.data.binary import read_binary
 from stemloop.data.covariance import CovarianceModel, align, build, find_family, read_model
+from stemloop.data.hdf5 import read_hdf5
 from stemloop.data.labelled import (
     Labelled,
     apply_names,
@@ -98,11 +99,13 @@ class DataRecipe(Strict):
 
     ``kind: alignment`` takes format, alphabet, max_gaps, ambiguous, name, sequence;
     ``kind: unaligned``, FASTA of RNA, takes family, max_gaps, ambiguous;
-    ``kind: binary`` takes name, skip, threshold, header (columns by number).
+    ``kind: binary`` takes name, skip, threshold, header (columns by number);
+    ``kind: hdf5``, a file of the F&F program, takes letters; `labels.column` may be any word.
     """
 
     file: str
-    kind: Literal["alignment", "unaligned", "binary"] = "alignment"
+    kind: Literal["alignment", "unaligned", "binary", "hdf5"] = "alignment"
+    letters: str | None = None
     family: FamilyRecipe | None = None
     format: Literal["fasta", "a2m", "stockholm", "table"] | None = None
     alphabet: Literal["rna", "protein"] = "rna"
@@ -130,7 +133,7 @@ class DataRecipe(Strict):
     def reading(self) -> dict[str, Any]:
         """How to read other files of this kind, as JSON values: without labels and split."""
         left_out = {"file", "labels", "split", "max_gaps", "family", "kind"}
-        kind = "binary" if self.kind == "binary" else "alignment"
+        kind = "alignment" if self.kind == "unaligned" else self.kind
         return {**self.model_dump(mode="json", exclude=left_out), "kind": kind, "split": None}
 
     def read(self, folder: str | Path, names: tuple[str, ...] | None = None) -> Labelled:
@@ -159,6 +162,8 @@ class DataRecipe(Strict):
                 path, name=self.name, label=column, skip=self.skip, threshold=self.threshold,
                 header=self.header,
             )  # fmt: skip
+        elif self.kind == "hdf5":
+            data = read_hdf5(path, letters=self.letters)
         else:
             assert not isinstance(self.name, int)
             assert not isinstance(column, int)
@@ -238,6 +243,7 @@ class RBMRecipe(Strict):
     steps: int = Field(10, ge=1)
     final_steps: int | None = Field(None, ge=1)
     hidden_chain: Literal["sample", "mean"] = "sample"
+    chain_dtype: Literal["float32", "bfloat16"] = "float32"
     batch: int = Field(500, ge=1)
     updates: int = Field(ge=1)
     centred: bool = True

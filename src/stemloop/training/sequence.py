@@ -32,11 +32,12 @@ from torch import Tensor, nn
 from stemloop.errors import InputError, UsageError
 from stemloop.formats.stream import atomic_output
 from stemloop.models.sequence_model import SequenceModel
-from stemloop.training.embedding_store import EmbeddingStore
-from stemloop.training.lora import add_adapters, merge_adapters
-from stemloop.training.run_folder import RunFolder, unfreezing_groups
+from stemloop.training.lora import merge_adapters
+from stemloop.training.run_folder import RunFolder
+from stemloop.training.sequence_cache import TOGETHER, FrozenRows
 from stemloop.training.sequence_card import model_card
 from stemloop.training.sequence_data import Labelled, SequenceData, read_data
+from stemloop.training.sequence_groups import encoder_groups
 from stemloop.training.sequence_leakage import write_split
 from stemloop.training.sequence_loss import class_weights, loss_of, scores_of
 from stemloop.training.sequence_recipe import SequenceRecipe
@@ -48,9 +49,6 @@ from stemloop.weights.sequence_head import (
     save_sequence_model,
 )
 from stemloop.weights.store import WEIGHTS, Model
-
-#: Sequences that a frozen encoder takes at a time, and that are scored at a time.
-TOGETHER = 32
 
 #: Training sequences that the scale of a frozen encoder's output is taken from.
 SCALED = 4000
@@ -121,7 +119,7 @@ class SequenceTrainer:
         self.folder = RunFolder(
             self.output,
             {
-                "recipe": recipe.model_dump(mode="json", exclude={"save_every"}),
+                "recipe": recipe.model_dump(mode="json", exclude={"save_every", "storage"}),
                 "encoder": self.encoder_hash,
                 "data": self.data.digest,
             },
@@ -135,8 +133,12 @@ class SequenceTrainer:
         guide = recipe.guide.guide() if recipe.guide else None
         model.encoder.requires_grad_(False)
         self.model = SequenceModel(model.encoder, model.alphabet, config, guide).to(self.device)
-        self.cached = recipe.encoder == "frozen" and guide is None
-        self.store: EmbeddingStore | None = None
+        if recipe.start:
+            self._start_from(recipe.start)
+        # With types, pooled rows can be kept: as many a sequence as there are types.
+        self.cached = recipe.encoder == "frozen" and (guide is None or config.kind == "pooled")
+        self.store: FrozenRows | None = None
+        self.model.hide = recipe.hide
         self._check_lengths()
         self._choose()
 
@@ -145,6 +147,18 @@ class SequenceTrainer:
             return Meaning("classify", self.data.labels)
         values = np.array([float(x.label) for x in self.data.train])
         return Meaning("regress", (), float(values.mean()), float(values.std()) or 1.0)
+
+    def _start_from(self, name: str) -> None:
+        """Put the head of a finished model in the place of the new one."""
+        found, meaning = load_sequence_model(name, device=self.device)
+        mine, its = self.model.head.config, found.head.config
+        same = (mine.kind, mine.pools, mine.layers) == (its.kind, its.pools, its.layers)
+        try:
+            if not same or meaning != self.meaning:
+                raise UsageError(f"{name}: other labels or inputs than the recipe's")
+            self.model.head.load_state_dict(found.head.state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"{name}: its head has another shape than the recipe's") from error
 
     def _check_lengths(self) -> None:
         """Refuse a sequence that the head cannot read before any computing starts."""
@@ -158,21 +172,9 @@ class SequenceTrainer:
 
     def _choose(self) -> None:
         """What learns, from which epoch on, at which part of the rates."""
-        recipe, encoder = self.recipe, self.source.encoder
-        groups: list[tuple[int, float, list[nn.Parameter]]] = [
-            (0, recipe.learning_rate, list(self.model.head.parameters()))
-        ]
-        if recipe.encoder == "full":
-            # Not the language-model head, which has no part in this.
-            members = [p for n, p in encoder.named_parameters() if "lm_mask_head" not in n
-                       and not n.startswith("cls.") and "pooler" not in n]  # fmt: skip
-            groups.append((0, recipe.encoder_rate, members))
-        elif recipe.encoder == "gradual":
-            rate = recipe.learning_rate / recipe.unfreeze.divide
-            groups += [(e, rate, p) for e, p in unfreezing_groups(encoder, recipe.unfreeze)]
-        elif recipe.encoder == "lora":
-            adapters = add_adapters(encoder, recipe.lora.rank, recipe.lora.alpha)
-            groups.append((0, recipe.encoder_rate, adapters))
+        recipe = self.recipe
+        groups = [(0, recipe.learning_rate, list(self.model.head.parameters()))]
+        groups += encoder_groups(self.source.encoder, recipe)
         self.starts = [start for start, _, _ in groups]
         self.rates = [rate for _, rate, _ in groups]
         self.optimizer = torch.optim.AdamW(
@@ -200,48 +202,16 @@ class SequenceTrainer:
         write_split(self.output, self.data, self.recipe.leakage, self.recipe.split.coverage)
         if not self.cached:
             return
-        config = self.model.head.config
-        pooled = config.kind == "pooled"
-        what = ["pooled" if pooled else "rows", *(config.pools if pooled else ()), *config.layers]
-        self.store = EmbeddingStore(
-            self.embeddings,
-            "/".join([self.encoder_hash, *map(str, what)]),
-            config.features,
-        )
-        self.source.encoder.eval()
-        pieces = {
-            piece
-            for items in self.data.parts.values()
-            for x in items
-            for piece in self.model.pieces(x.sequence)
-        }
-
-        def compute(batch: list[str]) -> list[Tensor]:
-            rows, lengths = self.model.features(batch)
-            return list(rows.split(lengths))
-
-        with torch.inference_mode():
-            order = sorted(pieces, key=lambda piece: (-len(piece), piece))
-            self.store.fill_batches(order, compute, TOGETHER, progress)
-            sample = np.random.default_rng((self.recipe.seed, 1 << 22)).permutation(
-                len(self.data.train)
-            )[:SCALED]
-            parts = [self._rows(self.data.train[k].sequence)[0] for k in sample]
-        self.model.head.fit_scale(torch.cat(parts).to(self.device))
-
-    def _rows(self, sequence: str) -> tuple[Tensor, list[int]]:
-        assert self.store is not None
-        parts = [self.store[piece] for piece in self.model.pieces(sequence)]
-        return torch.cat(parts), [len(part) for part in parts]
+        self.store = FrozenRows(self.model, self.embeddings, self.encoder_hash)
+        parts = self.data.parts.values()
+        self.store.fill((x.sequence for items in parts for x in items), progress)
+        train = self.data.train
+        drawn = np.random.default_rng((self.recipe.seed, 1 << 22)).permutation(len(train))[:SCALED]
+        if not self.recipe.start:
+            self.store.fit_scale([train[k].sequence for k in drawn])
 
     def _outputs(self, sequences: Sequence[str]) -> Tensor:
-        if self.store is None:
-            return self.model(sequences)
-        found = [self._rows(sequence) for sequence in sequences]
-        rows = torch.cat([rows for rows, _ in found]).to(self.device)
-        lengths = [length for _, lengths in found for length in lengths]
-        out = self.model.head(rows, lengths)
-        return self.model.mean_of(out, [len(lengths) for _, lengths in found])
+        return self.model(sequences) if self.store is None else self.store.outputs(sequences)
 
     def run(self, report: Callable[[Progress], None] | None = None) -> dict[str, Any]:
         """Train, or go on with what ``output`` holds; write the best model, return its metrics.
@@ -277,6 +247,10 @@ class SequenceTrainer:
                 parameter.copy_(state["best"][name])
         if self.recipe.encoder == "lora":
             merge_adapters(self.source.encoder)
+        half = self.recipe.storage == "fp16"
+        if half:
+            for tensor in self.model.state_dict().values():
+                tensor.copy_(tensor.half())
         metrics = self._metrics(state)
         leakage = json.loads((self.output / "leakage.json").read_text(encoding="utf-8"))
         source = {
@@ -289,7 +263,7 @@ class SequenceTrainer:
         save_sequence_model(
             self.output / "model", self.model, self.meaning, source=source,
             card=model_card(self.recipe, self.meaning, source, leakage),
-            alone=self.source.path.name if own else None, force=True,
+            alone=self.source.path.name if own else None, half=half, force=True,
         )  # fmt: skip
         load_sequence_model(self.output / "model")  # what was written can be read
         _write_json(self.output / "metrics.json", metrics)
@@ -359,10 +333,12 @@ class SequenceTrainer:
         for base, group in zip(self.rates, self.optimizer.param_groups, strict=True):
             group["lr"] = base * rate
         torch.manual_seed(seed)
-        outputs = self._outputs([x.sequence for x in items])
+        half = self.recipe.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            outputs = self._outputs([x.sequence for x in items]).float()
         if outputs.ndim == 3:  # members of a head, each with a loss of its own
             items, outputs = items * len(outputs), outputs.flatten(0, 1)
-        loss = loss_of(items, outputs, self.meaning, self.weights)
+        loss = loss_of(items, outputs, self.meaning, self.weights, self.recipe.smoothing)
         self.optimizer.zero_grad()
         loss.backward()
         learning = [p for p in self.trained.values() if p.grad is not None]

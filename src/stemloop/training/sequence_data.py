@@ -16,9 +16,14 @@ from stemloop.alphabet import normalise
 from stemloop.data.clusters import fasta_entry, linclust
 from stemloop.errors import FormatError, InputError, UsageError
 from stemloop.formats.fasta import read_sequences
+from stemloop.formats.stockholm_rows import read_rows
 from stemloop.formats.stream import open_text
 from stemloop.training.leaders import rows_of_rule
+from stemloop.training.sequence_classes import keep_classes, with_noise
 from stemloop.training.sequence_recipe import SequenceRecipe, Split, Table
+
+#: Drops the gaps of alignments.
+_NO_GAPS = str.maketrans("", "", ".-_~")
 
 #: What a column of parts may say.
 PARTS = {
@@ -29,13 +34,17 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A sequence with its label, a class's name or a number; ``part`` is "split" until split."""
+    """A sequence with its label, a class's name or a number; ``part`` is "split" until split.
+
+    ``core`` is what it was before noise was added, if any was.
+    """
 
     id: str
     sequence: str
     label: str | float
     part: str
     where: str
+    core: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,9 @@ def _records(path: Path, table: Table, split: Split) -> Iterator[tuple[str, str,
     """Identifier, sequence, label, part and place of each record."""
     suffix = next((s for s in reversed(path.suffixes) if s in (".csv", ".tsv")), None)
     by_column = table.part == "split" and split.by == "column"
+    if ".sto" in path.suffixes:
+        yield from _aligned(path, table)
+        return
     if suffix is None:
         if by_column:
             raise UsageError(f"{path}: FASTA has no column {split.column!r} to split by")
@@ -150,6 +162,20 @@ def _records(path: Path, table: Table, split: Split) -> Iterator[tuple[str, str,
             yield name, sequence, text, part, f"line {line}"
 
 
+def _aligned(path: Path, table: Table) -> Iterator[tuple[str, str, str, str, str]]:
+    """Rows of alignments without their gaps, labelled by a tag of the alignment."""
+    for count, found in enumerate(read_rows(path), start=1):
+        if table.value is None and table.label not in found.gf:
+            raise FormatError(
+                f"alignment {count} has no tag #=GF {table.label}", path=str(path),
+                expected=f"one of its tags, {', '.join(found.gf)}",
+            )  # fmt: skip
+        text = str(table.value) if table.value is not None else found.gf[table.label]
+        for name, row in found.rows:
+            sequence = normalise(row.translate(_NO_GAPS), record=name, path=str(path))
+            yield name, sequence, text, table.part, f"alignment {count}"
+
+
 def _word(label: str) -> int:
     if not label.isdigit() or int(label) < 1:
         raise UsageError(f"label {label!r}: of FASTA it is the number of a word in the header")
@@ -169,7 +195,12 @@ def read_data(recipe: SequenceRecipe, folder: Path) -> SequenceData:
         A record of validation or test has a label that no training record has.
     """
     numbers = recipe.task == "regress"
-    items = _set_apart(_read(recipe, recipe.data, folder), recipe)
+    items = _read(recipe, recipe.data, folder)
+    if recipe.classes is not None:
+        items = keep_classes(items, recipe.classes, recipe.seed)
+    items = _set_apart(items, recipe)
+    if recipe.noise:
+        items = with_noise(items, recipe.noise, recipe.seed)
     parts = {name: [x for x in items if x.part == name] for name in ("train", "validation", "test")}
     if recipe.drop_copies:
         known = {x.sequence for name in ("validation", "test") for x in parts[name]}

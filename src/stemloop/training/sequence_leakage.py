@@ -10,7 +10,7 @@ from stemloop.data.clusters import mmseqs_version
 from stemloop.errors import UsageError
 from stemloop.formats.stream import atomic_output
 from stemloop.formats.tables import write_table
-from stemloop.training.sequence_data import SequenceData, cluster
+from stemloop.training.sequence_data import Labelled, SequenceData, cluster
 
 
 def resemblance(
@@ -36,13 +36,13 @@ def resemblance(
     method : str
         How similarity was found.
     """
-    known = {x.sequence for x in data.train}
+    known = {_core(x) for x in data.train}
     similar: set[str] = set()
     method = "not counted"
     if identity is not None:
         try:
             method = f"MMseqs2 {mmseqs_version()}, {identity:g} identity, {coverage:g} coverage"
-            every = [x.sequence for items in data.parts.values() for x in items]
+            every = [_core(x) for items in data.parts.values() for x in items]
             groups = cluster(every, identity, coverage)
             trained = set(groups[: len(data.train)])
             similar = {s for s, group in zip(every, groups, strict=True) if group in trained}
@@ -53,7 +53,12 @@ def resemblance(
         return "copy" if sequence in known else "similar" if sequence in similar else ""
 
     parts = {"validation": data.validation, "test": data.test}
-    return {name: [mark(x.sequence) for x in items] for name, items in parts.items()}, method
+    return {name: [mark(_core(x)) for x in items] for name, items in parts.items()}, method
+
+
+def _core(item: Labelled) -> str:
+    """Sequence of a record, without the noise that was added."""
+    return item.core or item.sequence
 
 
 def leakage_report(data: SequenceData, marks: dict[str, list[str]], method: str) -> dict[str, Any]:

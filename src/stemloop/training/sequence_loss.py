@@ -28,7 +28,11 @@ def class_weights(items: Sequence[Labelled], labels: Sequence[str]) -> Tensor:
 
 
 def loss_of(
-    items: Sequence[Labelled], outputs: Tensor, meaning: Meaning, weights: Tensor | None = None
+    items: Sequence[Labelled],
+    outputs: Tensor,
+    meaning: Meaning,
+    weights: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Cross-entropy, or squared error of standardised numbers: mean over the records.
 
@@ -42,13 +46,15 @@ def loss_of(
         Labels, or the scale.
     weights : Tensor, shape (classes,), optional
         Weight of each class.
+    smoothing : float
+        Part of a label's weight that goes to all classes alike.
     """
     if meaning.task == "regress":
         y = torch.tensor([float(x.label) for x in items], dtype=torch.float64)
         y = ((y - meaning.mean) / meaning.deviation).float().to(outputs.device)
         return F.mse_loss(outputs[:, 0], y)
     known = torch.tensor(_places(items, meaning), device=outputs.device)
-    return F.cross_entropy(outputs, known, weight=weights)
+    return F.cross_entropy(outputs, known, weight=weights, label_smoothing=smoothing)
 
 
 def scores_of(items: Sequence[Labelled], outputs: Tensor, meaning: Meaning) -> dict[str, float]:

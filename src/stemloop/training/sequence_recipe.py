@@ -18,13 +18,14 @@ Part = Literal["train", "validation", "test", "split"]
 
 
 class Table(Strict):
-    """A file of labelled sequences: CSV, TSV or FASTA, plain or compressed.
+    """A file of labelled sequences: CSV, TSV, FASTA or Stockholm, plain or compressed.
 
     ``label`` is the column of the label; of FASTA, the number of the word in the header (1 is the
-    identifier). ``value`` is the label of all records instead. ``rows`` keeps records from the
-    first to before the second number, counted from 0; ``rule`` those that a published protocol
-    takes (`stemloop.training.leaders`); ``take`` draws so many of what is left. ``part`` says what
-    they are for; ``split`` leaves it to the recipe's split.
+    identifier); of Stockholm, a ``#=GF`` tag of the alignment, such as ID. ``value`` is the label
+    of all records instead. ``rows`` keeps records from the first to before the second number,
+    counted from 0; ``rule`` those that a published protocol takes (`stemloop.training.leaders`);
+    ``take`` draws so many of what is left. ``part`` says what they are for; ``split`` leaves it to
+    the recipe's split.
     """
 
     file: str
@@ -51,6 +52,21 @@ class Split(Strict):
     test: float = Field(0.1, ge=0, lt=1)
     identity: float = Field(0.8, gt=0, le=1)
     coverage: float = Field(0.8, gt=0, le=1)
+
+
+class Classes(Strict):
+    """Which classes take part, see `stemloop.training.sequence_classes.keep_classes`.
+
+    ``shortest`` and ``longest`` are nucleotides, ``smallest`` and ``largest`` distinct sequences of
+    a class. ``told_by_length`` leaves out classes that a decision tree on the length alone tells
+    with a higher F1.
+    """
+
+    shortest: int = Field(1, ge=1)
+    longest: int | None = Field(None, ge=1)
+    smallest: int = Field(1, ge=1)
+    largest: int | None = Field(None, ge=1)
+    told_by_length: float | None = Field(None, ge=0, le=1)
 
 
 class HeadShape(Strict):
@@ -95,7 +111,14 @@ class Lora(Strict):
 class SequenceRecipe(Strict):
     """Training of a head for whole sequences, alone or with its encoder.
 
-    ``further`` are more test records, by name, that ``stemloop evaluate sequence`` scores apart.
+    ``classes`` says which classes take part, ``noise`` how much is added at the ends of all
+    records, in lengths of the sequence. ``further`` are more test records, by name, that
+    ``stemloop evaluate sequence`` scores apart. ``start`` is a finished model whose head is the one
+    to start from. With ``encoder: full`` each block learns at
+    ``block_decay`` times the rate of the one behind it. ``hide`` is the part of the nucleotides
+    that training steps hide behind masks, ``smoothing`` the part of a label's weight that goes to
+    all classes alike, ``precision`` that of training steps, ``storage`` that of the model's files;
+    scores are those of the model as it is stored.
     """
 
     task: Literal["classify", "regress"]
@@ -104,11 +127,14 @@ class SequenceRecipe(Strict):
     labels: tuple[str, ...] = ()
     data: list[Table] = Field(min_length=1)
     further: dict[str, list[Table]] = {}
+    classes: Classes | None = None
+    noise: float = Field(0.0, ge=0)
     split: Split = Split()
     drop_copies: bool = False
     leakage: float | None = Field(0.8, gt=0, le=1)
     head: HeadShape = HeadShape()
     encoder: Literal["none", "frozen", "full", "gradual", "lora"] = "frozen"
+    start: str = ""
     unfreeze: Unfreezing = Unfreezing()
     lora: Lora = Lora()
     guide: Guide | None = None
@@ -121,6 +147,11 @@ class SequenceRecipe(Strict):
     warm_up: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
+    block_decay: float = Field(1.0, gt=0, le=1)
+    hide: float = Field(0.0, ge=0, lt=1)
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    storage: Literal["fp32", "fp16"] = "fp32"
     balance: bool = False
     save_every: int = Field(200, ge=1)
 
@@ -129,8 +160,12 @@ class SequenceRecipe(Strict):
         known = CLASS_METRICS if self.task == "classify" else NUMBER_METRICS[:3]
         if self.select and self.select not in known:
             raise ValueError(f"select: {self.select!r} is none of {', '.join(known)}")
-        if self.task == "regress" and (self.labels or self.balance):
-            raise ValueError("labels and balance are for classes")
+        if self.task == "regress" and (self.labels or self.balance or self.classes):
+            raise ValueError("labels, balance and classes are for task classify")
+        if self.smoothing and self.task == "regress":
+            raise ValueError("smoothing is for classes")
+        if self.hide and self.encoder in ("none", "frozen"):
+            raise ValueError("hide is for encoders that learn")
         try:
             self.head.config(1, 1)
         except UsageError as error:
@@ -157,3 +192,34 @@ class SequenceRecipe(Strict):
         if step < rising:
             return (step + 1) / rising
         return 0.5 + 0.5 * cos(pi * (step - rising) / max(steps - rising, 1))
+
+
+def hold_out(recipe: SequenceRecipe, group: str) -> SequenceRecipe:
+    """Recipe that trains on all groups but one, and tests on that one.
+
+    The group is the first word of a table's ``value``, a species for instance. Labels lose it, so
+    that those of the groups are the same.
+
+    Raises
+    ------
+    UsageError
+        The tables have no ``value`` of two words, or none starts with `group`.
+
+    Examples
+    --------
+    >>> data = [{"file": "a.fa", "value": "fly donor"}, {"file": "b.fa", "value": "worm donor"}]
+    >>> recipe = SequenceRecipe.model_validate({"task": "classify", "name": "x", "data": data})
+    >>> [(table.value, table.part) for table in hold_out(recipe, "fly").data]
+    [('donor', 'test'), ('donor', 'train')]
+    """
+    words = [str(table.value or "").split(" ", 1) for table in recipe.data]
+    groups = sorted({each[0] for each in words if len(each) == 2})
+    if recipe.labels or any(len(each) < 2 for each in words):
+        raise UsageError("to hold out a group all data need a value such as 'fly donor'")
+    if group not in groups or len(groups) < 2:
+        raise UsageError(f"nothing called {group!r} to hold out: there are {', '.join(groups)}")
+    data = [
+        table.model_copy(update={"value": rest, "part": "test" if first == group else "train"})
+        for table, (first, rest) in zip(recipe.data, words, strict=True)
+    ]
+    return recipe.model_copy(update={"name": f"{recipe.name}-without-{group}", "data": data})

@@ -7,15 +7,24 @@ import io
 import json
 from typing import Any
 
+from stemloop.draw import draw, draw_arcs
+from stemloop.folding.conditions import CUT
 from stemloop.formats.fasta import safe_filename
+from stemloop.formats.structure import format_structure
+from stemloop.records import SequenceRecord, Structure
+from stemloop.web.compute import Outcome
 from stemloop.web.jobs import Job
+
+#: Files that are made of the answer when they are asked for.
+_MADE = ("dbn", "ct", "bpseq", "svg", "arcs.svg")
 
 _KINDS = {"svg": "image/svg+xml", "csv": "text/csv", "json": "application/json"}
 
 #: Columns of the table of a job.
 _COLUMNS = (
     "index", "id", "length", "sequence", "structure", "energy", "ensemble_energy",
-    "ensemble_defect", "class", "class_probability", "site", "ribosome_load", "error",
+    "ensemble_defect", "class", "class_probability", "type", "type_probability", "site",
+    "ribosome_load", "binding_energy", "interaction_probability", "duplex_energy", "error",
 )  # fmt: skip
 
 
@@ -71,7 +80,7 @@ def file_of(job: Job, name: str) -> tuple[str, str, str] | None:
         return "table.csv", kind, _table(job)
     outcomes = job.outcomes[:]
     if which == "all":
-        texts = [text for _, outcome in outcomes if (text := outcome.text(format)) is not None]
+        texts = [text for _, outcome in outcomes if (text := text_of(outcome, format)) is not None]
         if not texts:
             return None
         if format == "json":
@@ -83,10 +92,50 @@ def file_of(job: Job, name: str) -> tuple[str, str, str] | None:
     for number, outcome in outcomes:
         record = job.tasks[number].record
         if record.index == int(which):
-            text = outcome.text(format)
+            text = text_of(outcome, format)
             file = f"{safe_filename(record.id, record.index)}.{format}"
             return None if text is None else (file, kind, text)
     return None
+
+
+def text_of(outcome: Outcome, format: str) -> str | None:
+    """Text of a file of one RNA; none where there is no such file.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Of the RNA.
+    format : str
+        ``dbn``, ``ct``, ``bpseq``, ``svg``, ``arcs.svg``, which are made of the answer, or what
+        came with it.
+    """
+    if format not in _MADE:
+        return outcome.text(format)
+    answer = json.loads(outcome.payload)
+    if answer.get("structure") is None:
+        return None
+    cut = answer["cut"] or 0
+    record = SequenceRecord(
+        answer["id"], answer["sequence"], answer["description"], answer["index"]
+    )
+    structure = Structure.from_dot_bracket(record, answer["structure"], answer["energy"])
+    if format == "svg":
+        return draw(structure, answer["layout"], answer["confidence"], cut=cut)
+    probable = answer["pair_probabilities"]
+    if format == "arcs.svg":
+        others = [(i - 1, j - 1) for i, j, _ in probable]
+        p = dict(zip(others, (p for *_, p in probable), strict=True))
+        own = [p.get((i, j), 0.0) for i, j in structure.pairs.tolist()]
+        return draw_arcs(
+            structure, own, others=others, other_probabilities=list(p.values()), cut=cut
+        )
+    text = format_structure(structure, format)
+    if not cut:
+        return text
+    if format != "dbn":
+        return None
+    header, *lines = text.splitlines(keepends=True)
+    return header + "".join(f"{line[:cut]}{CUT}{line[cut:]}" for line in lines)
 
 
 def _table(job: Job) -> str:
@@ -98,7 +147,14 @@ def _table(job: Job) -> str:
         row = json.loads(outcome.payload)
         found = row.get("class") or {}
         row |= {"class": found.get("label"), "class_probability": found.get("probability")}
+        found = row.get("type") or {}
+        row |= {"type": found.get("label"), "type_probability": found.get("probability")}
         row["site"] = (row.get("splice") or {}).get("site")
+        bound = row.get("interaction") or {}
+        row |= {
+            "interaction_probability": bound.get("probability"),
+            "duplex_energy": bound.get("energy"),
+        }
         rows[number] = row
     for number, error in job.errors[:]:
         record = job.tasks[number].record

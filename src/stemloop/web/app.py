@@ -1,16 +1,15 @@
-"""The server: pages and JSON API. The only file that imports FastAPI and uvicorn."""
+"""The application: pages and JSON API. The only file that imports FastAPI."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
 from typing import Annotated, Any, get_args
 
 from stemloop import __version__
-from stemloop.errors import ExtraError, UsageError
+from stemloop.errors import ExtraError
 from stemloop.folding.decoders import Name
 from stemloop.tasks.structure_settings import DEFAULT_MODEL, PLAIN_MODELS
 from stemloop.web.answers import file_of, job_answer
@@ -34,18 +33,17 @@ from stemloop.web.schema import (
 )
 
 try:
-    import uvicorn
     from fastapi import FastAPI, Path, Query, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import FileResponse, JSONResponse, Response
     from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException
 except ImportError as error:
-    raise ExtraError("fastapi and uvicorn", "web") from error
+    raise ExtraError("fastapi", "web") from error
 
 STATIC = FilePath(__file__).parent / "static"
 
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 #: Refusals that any request may meet.
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -68,7 +66,7 @@ def create_app(
     limits: Limits | None = None,
     *,
     engine: Engine | None = None,
-    hosts: tuple[str, ...] | None = _LOOPBACK,
+    hosts: tuple[str, ...] | None = LOOPBACK,
     generators: tuple[FilePath, ...] = (),
 ) -> FastAPI:
     """The application.
@@ -241,7 +239,7 @@ def _api(app: FastAPI, limits: Limits, generators: tuple[FilePath, ...]) -> None
         name: Annotated[
             str,
             Path(
-                pattern=r"^([0-9]{1,7}\.(dbn|ct|bpseq|svg|csv|mutations\.csv|json|fa)"
+                pattern=r"^([0-9]{1,7}\.(dbn|ct|bpseq|svg|arcs\.svg|csv|mutations\.csv|json|fa)"
                 r"|all\.(dbn|ct|bpseq|csv|mutations\.csv|json)|table\.csv)$"
             ),
         ],
@@ -286,43 +284,3 @@ async def _finish(request: Request, jobs: Jobs, job: Job, seconds: float) -> Non
         if not job.finished.done() and await request.is_disconnected():
             jobs.cancel(job)
             return
-
-
-def serve(host: str, port: int, limits: Limits, generators: tuple[FilePath, ...] = ()) -> None:
-    """Run the server until it is interrupted.
-
-    Raises
-    ------
-    UsageError
-        The address cannot be listened on.
-    WeightsError
-        A folder is no generator.
-    """
-    import socket
-
-    families(generators)
-    try:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise UsageError(f"--host {host}: {error.strerror}") from error
-    family, _, _, _, address = infos[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        # From here on whoever connects waits for the server to come up.
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-    loopback = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
-    hosts = (*_LOOPBACK, host) if loopback else None
-    app = create_app(limits, hosts=hosts, generators=generators)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False,
-        limit_concurrency=limits.connections, timeout_keep_alive=10, timeout_graceful_shutdown=2,
-    )  # fmt: skip
-    shown = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
-    print(f"http://{shown}:{listener.getsockname()[1]}/", flush=True)
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stemloop.folding.conditions import CUT
+from stemloop.folding.reactivity import Reactivity
 from stemloop.records import Result, SequenceRecord
 from stemloop.tasks.structure_settings import FoldSettings
 
 if TYPE_CHECKING:
+    from stemloop.tasks.interaction import Interactor
     from stemloop.tasks.labels import Labeller
     from stemloop.tasks.mutations import MutationScanner
     from stemloop.tasks.structure import Folder
@@ -27,6 +30,9 @@ LEAST = 0.001
 
 #: Models of sequences by what they tell.
 LABELLERS = {"class": "ncrna-class", "splice": "splice", "ribosome_load": "ribosome-load"}
+
+#: Network for two strands whose first is short: a microRNA.
+NETWORK = "mirna-target"
 
 #: Nucleotides of the leaders that the model for ribosome load was made for.
 LEADERS = (25, 100)
@@ -42,13 +48,18 @@ class Task:
     Parameters
     ----------
     record : SequenceRecord
-        The RNA.
+        The RNA, or two strands with ``&`` between them.
     settings : FoldSettings, optional
         How to fold it; not at all without.
     wanted : frozenset of str
-        What else: ``class``, ``mutations``, ``splice``, ``ribosome_load``.
+        What else: ``class``, ``type``, ``mutations``, ``splice``, ``ribosome_load``,
+        ``interaction``.
     constraint : str, optional
         Of the fold.
+    reactivity : Reactivity, optional
+        Chemical probing, for the fold.
+    interaction : str
+        Model for two strands.
     command : str
         Command line that computes the same; goes into the answer.
     """
@@ -57,6 +68,8 @@ class Task:
     settings: FoldSettings | None
     wanted: frozenset[str] = frozenset()
     constraint: str | None = None
+    reactivity: Reactivity | None = None
+    interaction: str = ""
     command: str = ""
 
 
@@ -96,13 +109,14 @@ class Computer:
     >>> task = Task(SequenceRecord("x", "GGGGAAAACCCC"), FoldSettings(model="turner2004"))
     >>> answer = Computer()(task)
     >>> json.loads(answer.payload)["structure"], sorted(answer.files)
-    ('((((....))))', ['bpseq', 'csv', 'ct', 'dbn', 'svg'])
+    ('((((....))))', ['csv'])
     """
 
     def __init__(self) -> None:
         self._folders: OrderedDict[FoldSettings, Folder] = OrderedDict()
         self._labellers: dict[str, Labeller] = {}
         self._scanner: MutationScanner | None = None
+        self._interactors: dict[str, Interactor] = {}
 
     def warm_up(self) -> Iterator[str]:
         """Load what most requests need, a step at a time; yields what was loaded."""
@@ -121,29 +135,38 @@ class Computer:
             The RNA or the settings cannot be used.
         """
         record = task.record
+        first, _, second = record.sequence.partition(CUT)
         answer: dict[str, Any] = {
             "index": record.index,
             "id": record.id,
             "description": record.description,
-            "length": record.length,
-            "sequence": record.sequence,
+            "length": len(first + second),
+            "sequence": first + second,
+            "cut": len(first) if second else None,
+            "constraint": task.constraint,
             "command": task.command,
         }
         files: dict[str, str] = {}
         if task.settings is not None:
             settings = replace(task.settings, probabilities=True)
-            result = self._folder(settings)(record, task.constraint)
+            result = self._folder(settings)(record, task.constraint, task.reactivity)
             answer |= _structure(result)
-            layout, files = _files(result)
-            answer["layout"] = layout
-        if "class" in task.wanted:
-            answer["class"] = self._class(record)
-        if "splice" in task.wanted:
-            answer["splice"] = self._splice(record)
-        if "ribosome_load" in task.wanted:
-            answer["ribosome_load"] = self._load(record)
+            files["csv"] = _table(result)
+            if task.reactivity is not None:
+                known = task.reactivity.informative(record.sequence).tolist()
+                answer["reactivities"] = [None if math.isnan(v) else round(v, 4) for v in known]
+        for what, compute in (
+            ("class", self._class), ("type", self._type), ("splice", self._splice),
+            ("ribosome_load", self._load),
+        ):  # fmt: skip
+            if what in task.wanted:
+                answer[what] = None if second else compute(record)
+        if "interaction" in task.wanted:
+            answer["interaction"] = self._interaction(record, task.interaction) if second else None
         if "mutations" in task.wanted:
-            answer["mutations"], files["mutations.csv"] = self._mutations(record)
+            answer["mutations"] = None
+            if not second:
+                answer["mutations"], files["mutations.csv"] = self._mutations(record)
         packed = {name: zlib.compress(text.encode(), 1) for name, text in files.items()}
         return Outcome(json.dumps(answer, separators=(",", ":")).encode(), packed)
 
@@ -174,6 +197,26 @@ class Computer:
             },
         }
 
+    @property
+    def _language(self) -> MutationScanner:
+        """The language model that ships."""
+        from stemloop.tasks.mutations import MutationScanner
+
+        if self._scanner is None:
+            self._scanner = MutationScanner.load()
+        return self._scanner
+
+    def _type(self, record: SequenceRecord) -> dict[str, Any]:
+        from stemloop.tasks.annotate import type_probabilities
+
+        p = type_probabilities(self._language.model, record.sequence)
+        best = max(p, key=p.__getitem__)
+        return {
+            "label": best,
+            "probability": round(p[best], 5),
+            "probabilities": {name: round(value, 5) for name, value in p.items()},
+        }
+
     def _splice(self, record: SequenceRecord) -> dict[str, Any] | None:
         """Site in the middle; only windows of the model's length have one."""
         from stemloop.tasks.labels import splice_sites
@@ -190,12 +233,19 @@ class Computer:
         # A load below zero has no meaning.
         return round(max(float(self._labeller("ribosome_load").outputs([record])[0, 0]), 0.0), 4)
 
-    def _mutations(self, record: SequenceRecord) -> tuple[list[list[float] | None], str]:
-        from stemloop.tasks.mutations import MutationScanner, substitutions
+    def _interaction(self, record: SequenceRecord, model: str) -> dict[str, Any]:
+        from stemloop.data.interactions import split_joined
+        from stemloop.tasks.interaction import Interactor
 
-        if self._scanner is None:
-            self._scanner = MutationScanner.load()
-        result = self._scanner(record)
+        if model not in self._interactors:
+            self._interactors[model] = Interactor.load(model)
+        row = self._interactors[model](split_joined(record.sequence, record.id))
+        return {"model": model} | {k: v for k, v in row.items() if k not in ("first", "second")}
+
+    def _mutations(self, record: SequenceRecord) -> tuple[list[list[float] | None], str]:
+        from stemloop.tasks.mutations import substitutions
+
+        result = self._language(record)
         out = io.StringIO()
         names = ("id", "position", "reference", "substitution", "score")
         writer = csv.DictWriter(out, names, lineterminator="\n")
@@ -220,6 +270,8 @@ def _structure(result: Result) -> dict[str, Any]:
         "pair_probabilities": [[i, j, round(p, 4)] for i, j, p in _probable(result)],
         "window": values.get("window"),
         "longest_span": values.get("longest_span"),
+        "binding_energy": _number(values["binding_energy"]) if "binding_energy" in values else None,
+        "layout": _layout(result),
     }
 
 
@@ -228,20 +280,16 @@ def _number(value: Any) -> float | None:
     return round(float(value), 2) if math.isfinite(value) else None
 
 
-def _files(result: Result) -> tuple[list[list[float]], dict[str, str]]:
-    """Places of the nucleotides in a drawing, neighbours about 1 apart, and the files."""
-    from stemloop.draw import draw
+def _layout(result: Result) -> list[list[float]]:
+    """Places of the nucleotides in a drawing, neighbours about 1 apart."""
     from stemloop.folding.thermo import layout
-    from stemloop.formats.structure import format_structure
 
     structure = result.structure
     assert structure is not None
-    xy = layout(structure.dot_bracket)
-    files = {name: format_structure(structure, name) for name in ("dbn", "ct", "bpseq")}
-    files["svg"] = draw(structure, xy, result.arrays["confidence"])
-    files["csv"] = _table(result)
+    brackets, cut = structure.dot_bracket, int(result.values.get("cut", 0))
+    xy = layout(f"{brackets[:cut]}{CUT}{brackets[cut:]}" if cut else brackets)
     steps = np.linalg.norm(np.diff(xy, axis=0), axis=1) if len(xy) > 1 else np.ones(1)
-    return np.round(xy / (np.median(steps) or 1.0), 2).tolist(), files
+    return np.round(xy / (np.median(steps) or 1.0), 3).tolist()
 
 
 def _table(result: Result) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,19 +11,21 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from stemloop.alphabet import normalise
 from stemloop.errors import InputError, UsageError, WeightsError
+from stemloop.folding.conditions import CUT
+from stemloop.folding.reactivity import ProbingOptions, Reactivity, ReactivityTable
 from stemloop.folding.thermo import check_constraint
 from stemloop.formats.fasta import read_sequences
 from stemloop.records import SequenceRecord
+from stemloop.tasks.structure_jobs import Job, read_jobs, read_strands
 from stemloop.tasks.structure_settings import FoldSettings
-from stemloop.web.compute import LABELLERS, Task
+from stemloop.web.compute import LABELLERS, NETWORK, Task
 from stemloop.web.generate import MakeTask, command_of, families
 from stemloop.web.limits import Limits
 from stemloop.web.schema import FoldRequest, GenerateRequest, Options, Wanted
 from stemloop.weights.locate import bundled
 
-#: Commands that do what a request asks for beside the structure.
+#: Commands that do what a request asks for of one strand, beside the structure.
 _PROGRAMS = {
     "class": "classify",
     "mutations": "scan-mutations",
@@ -72,7 +75,8 @@ def read_tasks(request: FoldRequest, limits: Limits) -> list[Task]:
     tasks: list[Task] = []
     total = 0
     try:
-        for record, constraint in _records(request):
+        table = _reactivities(request)
+        for record, constraint, _, _ in _jobs(request):
             if len(tasks) == limits.rnas:
                 raise RequestError(413, f"more than {limits.rnas} sequences", record.id)
             if record.length > limits.length:
@@ -82,14 +86,23 @@ def read_tasks(request: FoldRequest, limits: Limits) -> list[Task]:
             if total > limits.total:
                 text = f"more than {limits.total} nucleotides in all"
                 raise RequestError(413, text, record.id)
+            strands = record.sequence.split(CUT)
+            if not all(strands) or len(strands) > 2:
+                text = f"{len(strands)} strands" if all(strands) else "a strand without nucleotides"
+                raise InputError(text, record=record.id, expected="one strand, or two of them")
+            if settings is None and (table or constraint is not None):
+                what = "reactivities go" if table else "a constraint goes"
+                raise UsageError(f"{what} with 'structure'")
+            if len(strands) == 2 and (table or request.max_span):
+                what = "reactivities" if table else "longest span"
+                raise InputError(f"two strands go with no {what}", record=record.id)
             if constraint is not None:
-                if settings is None:
-                    raise UsageError("a constraint goes with 'structure'")
                 _check_constraint(record, constraint)
             if settings is not None:
                 settings.window_of(record, settings.decoder or "")
-            command = _command(record, request, constraint)
-            tasks.append(Task(record, settings, wanted, constraint, command))
+            model = _interaction_model(strands[0]) if len(strands) == 2 else ""
+            task = Task(record, settings, wanted, constraint, table and table(record), model)
+            tasks.append(replace(task, command=_command(task, request)))
     except InputError as error:
         # There is no file that could be named.
         error.path = None
@@ -137,12 +150,28 @@ def _installed(model: str | None) -> bool:
         return False
 
 
+@cache
+def _longest_first() -> int:
+    """Nucleotides of the longest first strand that the network for two strands reads."""
+    try:
+        config = json.loads((bundled(NETWORK) / "config.json").read_text(encoding="utf-8"))
+    except WeightsError:
+        return 0
+    return int(config["head"]["longest_first"])
+
+
+def _interaction_model(first: str) -> str:
+    """The network where it reads the first strand, energies for others."""
+    return NETWORK if len(first) <= _longest_first() else "accessible"
+
+
 def _check_constraint(record: SequenceRecord, constraint: str) -> None:
-    if len(constraint) != record.length:
-        text = f"constraint of {len(constraint)} characters for {record.length} nucleotides"
+    sequence, constraint = record.sequence.replace(CUT, ""), constraint.replace(CUT, "")
+    if len(constraint) != len(sequence):
+        text = f"constraint of {len(constraint)} characters for {len(sequence)} nucleotides"
         raise InputError(text, record=record.id)
     try:
-        check_constraint(record.sequence, constraint)
+        check_constraint(sequence, constraint)
     except InputError as error:
         error.record = record.id
         raise
@@ -164,38 +193,65 @@ def _settings(request: Options) -> FoldSettings | None:
         raise RequestError(422, str(error)) from error
 
 
-def _records(request: FoldRequest) -> Iterator[tuple[SequenceRecord, str | None]]:
+def _jobs(request: FoldRequest) -> Iterator[Job]:
+    """Records of a request with their constraints."""
     for index, rna in enumerate(request.sequences or ()):
         name = rna.id or f"sequence{index + 1}"
-        sequence = normalise(rna.sequence, record=name)
+        sequence = read_strands(rna.sequence, record=name)
         if not sequence:
             raise InputError("no nucleotides", record=name)
-        yield SequenceRecord(name, sequence, "", index), rna.constraint
+        yield Job(SequenceRecord(name, sequence, "", index), rna.constraint)
     if request.fasta is None:
         return
     text = request.fasta.lstrip("\ufeff \t\r\n\v\f")
-    if text.startswith((">", "@")):
-        # Only text that starts like this reaches the reader, which would decompress other data.
-        for record in read_sequences(io.BytesIO(text.encode())):
-            yield record, None
-        return
-    lines = (line for line in text.splitlines() if line.strip())
-    index = -1
-    for index, line in enumerate(lines):
-        name = f"sequence{index + 1}"
-        yield SequenceRecord(name, normalise(line, record=name), "", index), None
-    if index < 0:
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
         raise InputError("no sequences", expected="FASTA, or a sequence a line")
+    if text.startswith((">", "@")):
+        # Only text that starts like this reaches the readers, which would decompress other data.
+        source = io.BytesIO(text.encode())
+        duplexes = any(CUT in line for line in lines if line[0] != ">")
+        if duplexes or request.constraints:
+            yield from read_jobs(source, constraints=request.constraints, duplexes=duplexes)
+        else:
+            # Knows the line of a mistake.
+            yield from map(Job, read_sequences(source))
+        return
+    if request.constraints and len(lines) % 2:
+        raise InputError("a sequence without constraint", expected="two lines an RNA")
+    step = 1 + request.constraints
+    for index, line in enumerate(lines[::step]):
+        name = f"sequence{index + 1}"
+        record = SequenceRecord(name, read_strands(line.strip(), record=name), "", index)
+        yield Job(record, lines[step * index + 1].strip() if request.constraints else None)
 
 
-def _command(record: SequenceRecord, request: Options, constraint: str | None) -> str:
+def _reactivities(request: FoldRequest) -> ReactivityTable | None:
+    if request.reactivities is None:
+        if request.shape_method or request.reagent:
+            raise UsageError("shape_method and reagent go with reactivities")
+        return None
+    text = request.reactivities.lstrip("\ufeff \t\r\n\v\f")
+    if not text.startswith((">", "#", *"0123456789")):
+        raise InputError(
+            "no reactivities", expected="lines of position, optionally nucleotide, reactivity"
+        )
+    source = io.BytesIO(text.encode())
+    source.name = "reactivities"  # type: ignore[attr-defined]
+    options = ProbingOptions.parse(request.shape_method or "deigan", request.reagent or "shape")
+    return ReactivityTable(source, options)
+
+
+def _command(task: Task, request: Options) -> str:
     """Shell commands with the same result, a line each."""
     lines = []
-    sequence = shlex.quote(record.sequence)
-    if "structure" in request.compute:
-        words = [f"stemloop fold -s {sequence}"]
-        if constraint is not None:
-            words = [_piped(record.id, record.sequence, constraint) + " | stemloop fold -C"]
+    record = task.record
+    two = CUT in record.sequence
+    if task.settings is not None:
+        words = [f"stemloop fold -s {shlex.quote(record.sequence)}"]
+        if task.constraint is not None:
+            words = [_piped(f">{record.id}", record.sequence, task.constraint)]
+            words += ["| stemloop fold -C", *(["--duplex"] if two else [])]
         if request.model != "fold-crf":
             words.append(f"--model {request.model}")
         if request.decoder is not None:
@@ -206,13 +262,40 @@ def _command(record: SequenceRecord, request: Options, constraint: str | None) -
             value = getattr(request, name)
             if value != default:
                 words.append(f"--{name.replace('_', '-')}={value!r}")
+        if task.reactivity is not None:
+            assert isinstance(request, FoldRequest)
+            words = _with_reactivities(words, task.reactivity, request, lines)
         lines.append(" ".join(words))
+    if "type" in request.compute and not two:
+        # Among other things.
+        annotate = "stemloop annotate - -o annotated"
+        lines.append(f"{_piped(f'>{record.id}', record.sequence)} | {annotate}")
     for what, program in _PROGRAMS.items():
-        if what in request.compute:
-            lines.append(_piped(record.id, record.sequence) + f" | stemloop {program} -")
+        if what in request.compute and not two:
+            lines.append(f"{_piped(f'>{record.id}', record.sequence)} | stemloop {program} -")
+    if "interaction" in request.compute and two:
+        model = "" if task.interaction == NETWORK else f" --model {task.interaction}"
+        lines.append(f"stemloop interact {shlex.quote(record.sequence)}{model}")
     return "\n".join(lines)
 
 
-def _piped(name: str, *lines: str) -> str:
-    text = " ".join(shlex.quote(part) for part in (f">{name}", *lines))
-    return f"printf '%s\\n' {text}"
+def _with_reactivities(
+    words: list[str], reactivity: Reactivity, request: FoldRequest, lines: list[str]
+) -> list[str]:
+    """The command with the numbers: in a file where standard input is taken already."""
+    known = enumerate(reactivity.values.tolist(), 1)
+    numbers = _piped(*(f"{k} {value!r}" for k, value in known if value == value))
+    if words[0].startswith("printf"):
+        lines.append(f"{numbers} > reactivities.shape")
+        words = [*words, "--shape reactivities.shape"]
+    else:
+        words = [f"{numbers} |", *words, "--shape /dev/stdin"]
+    if request.shape_method:
+        words.append(f"--shape-method {shlex.quote(request.shape_method)}")
+    if request.reagent:
+        words.append(f"--reagent {request.reagent}")
+    return words
+
+
+def _piped(*lines: str) -> str:
+    return f"printf '%s\\n' {' '.join(map(shlex.quote, lines))}"

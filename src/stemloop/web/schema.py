@@ -11,7 +11,9 @@ from stemloop.folding.decoders import Name
 
 #: A path would let the user look around on the server's disk, so models have names only.
 ModelName = Literal["fold-crf"] | ParameterSet
-Wanted = Literal["structure", "class", "mutations", "splice", "ribosome_load"]
+Wanted = Literal[
+    "structure", "class", "type", "mutations", "splice", "ribosome_load", "interaction"
+]  # fmt: skip
 
 Identifier = Annotated[str, Field(pattern=r"^\S*$", max_length=1000)]
 
@@ -22,7 +24,9 @@ class Rna(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: Identifier = ""
-    sequence: str = Field(min_length=1, description="Nucleotides, DNA letters too.")
+    sequence: str = Field(
+        min_length=1, description="Nucleotides, DNA letters too; two strands with & between them."
+    )
     constraint: str | None = Field(
         None,
         description="a character a nucleotide, as fold -C takes them: ( ) | < > x and . for free",
@@ -37,8 +41,9 @@ class Options(BaseModel):
     compute: list[Wanted] = Field(
         ["structure"],
         min_length=1,
-        max_length=5,
-        description="splice looks at RNAs of its model's length, ribosome_load at 25 to 100 nt",
+        max_length=7,
+        description="splice looks at RNAs of its model's length, ribosome_load at 25 to 100 nt, "
+        "interaction at two strands, class, type and mutations at one",
     )
     model: ModelName = "fold-crf"
     decoder: Name | None = Field(None, description="mea unless given")
@@ -55,11 +60,26 @@ class FoldRequest(Options):
         None, min_length=1, description="FASTA or FASTQ; without headers, a sequence a line"
     )
     sequences: list[Rna] | None = Field(None, min_length=1)
+    constraints: bool = Field(
+        False, description="in fasta, a constraint follows each sequence, as for fold -C"
+    )
+    reactivities: str | None = Field(
+        None,
+        min_length=1,
+        description="text of a file for fold --shape: lines of position and reactivity, of several "
+        "RNAs under lines of >identifier",
+    )
+    shape_method: str | None = Field(
+        None, max_length=40, description="deigan or zarringhalam, with numbers as in Dm1.8b-0.6"
+    )
+    reagent: Literal["shape", "dms"] | None = Field(None, description="of the reactivities")
 
     @model_validator(mode="after")
     def _one_input(self) -> Self:
         if (self.fasta is None) == (self.sequences is None):
             raise ValueError("give either 'fasta' or 'sequences'")
+        if self.constraints and self.fasta is None:
+            raise ValueError("constraints stand in 'fasta', or in each of 'sequences'")
         return self
 
 
@@ -85,7 +105,7 @@ class GenerateRequest(BaseModel):
 
 
 class Classes(BaseModel):
-    """Class of a non-coding RNA."""
+    """Class of a non-coding RNA, or its type as the language model guesses it."""
 
     label: str
     probability: float
@@ -101,6 +121,24 @@ class Site(BaseModel):
     p_none: float
 
 
+class Interaction(BaseModel):
+    """Whether and where two strands bind, see ``stemloop interact``; positions count from 1."""
+
+    model: str
+    probability: float | None = Field(None, description="of a site, by the network for microRNAs")
+    site_start: int | None = None
+    site_end: int | None = None
+    total_energy: float | None = Field(None, description="kcal/mol, with opening both stretches")
+    opening_energy: float | None = None
+    energy: float = Field(description="kcal/mol, of the most stable duplex")
+    first_start: int
+    first_end: int
+    second_start: int
+    second_end: int
+    structure: str = Field(description="of the duplex")
+    seed: str = Field(description="kind of seed match, for microRNAs")
+
+
 class Answer(BaseModel):
     """What was computed of one RNA; positions count from 1."""
 
@@ -108,7 +146,9 @@ class Answer(BaseModel):
     id: str
     description: str
     length: int
-    sequence: str
+    sequence: str = Field(description="of two strands, one after the other")
+    cut: int | None = Field(None, description="nucleotides of the first of two strands")
+    constraint: str | None = None
     command: str = Field(description="shell command that computes the same")
     structure: str | None = Field(None, description="dot-bracket")
     pairs: list[tuple[int, int]] | None = None
@@ -123,12 +163,16 @@ class Answer(BaseModel):
     )
     window: int | None = None
     longest_span: int | None = None
+    binding_energy: float | None = Field(None, description="kcal/mol, of two strands")
+    reactivities: list[float | None] | None = Field(None, description="that were used")
     layout: list[tuple[float, float]] | None = Field(
         None, description="places in a drawing, y downwards"
     )
     class_: Classes | None = Field(None, alias="class")
+    type: Classes | None = None
     splice: Site | None = None
     ribosome_load: float | None = None
+    interaction: Interaction | None = None
     mutations: list[tuple[float, float, float, float] | None] | None = Field(
         None, description="a nucleotide: scores of A, C, G and U in its place"
     )

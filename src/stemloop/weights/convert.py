@@ -33,7 +33,7 @@ from stemloop.weights.store import (
 )
 from stemloop.weights.tensors import read_tensors
 
-#: What ``stemloop convert --to`` takes.
+#: What ``stemloop convert --to`` takes, beside ``onnx`` (`stemloop.weights.onnx_export`).
 TARGETS = ("stemloop", "official", "official-noflash")
 
 #: What RNAErnie's authors' program calls its file.
@@ -201,7 +201,7 @@ def convert(
     import torch
 
     if to not in TARGETS:
-        raise UsageError(f"unknown layout {to!r} (known: {', '.join(TARGETS)})")
+        raise UsageError(f"unknown layout {to!r} (known: {', '.join(TARGETS)}, onnx)")
     if to == "stemloop":
         refuse_existing_dir(Path(dst), force)
         checkpoint = read_checkpoint(src, heads=heads)

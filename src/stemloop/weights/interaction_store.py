@@ -11,9 +11,11 @@ from typing import Any
 
 from stemloop import __version__
 from stemloop.errors import OutputExistsError, WeightsError
+from stemloop.formats.folder import new_dir
 from stemloop.models.interaction_head import InteractionConfig, InteractionHead
+from stemloop.weights.card import write_card
 from stemloop.weights.locate import CONFIG, find_model, sha256_file
-from stemloop.weights.store import WEIGHTS, new_dir
+from stemloop.weights.store import WEIGHTS
 from stemloop.weights.tensors import read_tensors, write_tensors
 
 MODEL_TYPE = "stemloop-interaction"
@@ -77,8 +79,7 @@ def save_interaction(
             "sha256": sha256_file(folder / WEIGHTS),
         }
         (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if card is not None:
-            (folder / "README.md").write_text(card, encoding="utf-8")
+        write_card(folder, "interaction", body=card, title=target.name)
     return target
 
 

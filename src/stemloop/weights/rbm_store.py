@@ -18,8 +18,8 @@ from stemloop import __version__
 from stemloop.errors import WeightsError
 from stemloop.formats.stream import atomic_output
 from stemloop.models.rbm import PARAMETERS, RBM
-from stemloop.models.rbm_chains import HiddenMode
 from stemloop.models.rbm_config import RBMConfig
+from stemloop.models.rbm_tables import HiddenMode
 
 if TYPE_CHECKING:
     import torch

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from stemloop import __version__
 from stemloop.errors import OutputExistsError, UsageError, WeightsError
+from stemloop.formats.folder import new_dir
+from stemloop.weights.card import write_card
 from stemloop.weights.locate import CONFIG, bundled, find_model, sha256_file
 from stemloop.weights.store import (
     FACTS,
@@ -25,7 +27,6 @@ from stemloop.weights.store import (
     Head,
     Model,
     load,
-    new_dir,
     read_head,
     save_model_dir,
 )
@@ -33,6 +34,7 @@ from stemloop.weights.tensors import write_tensors
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor, nn
 
     from stemloop.models.sequence_model import SequenceModel
 
@@ -73,6 +75,7 @@ def save_sequence_model(
     source: Mapping[str, Any] | None = None,
     card: str | None = None,
     alone: str | None = None,
+    half: bool = False,
     force: bool = False,
 ) -> Path:
     """Write a model directory that `load_sequence_model` reads; see `stemloop.weights.store`.
@@ -92,6 +95,8 @@ def save_sequence_model(
     alone : str, optional
         Name of the bundled encoder that this is the unchanged head of, or ``letters``: only the
         head is written.
+    half : bool
+        Write float16; they are read as float32.
     force : bool
         Replace a model directory that is there already.
 
@@ -100,22 +105,28 @@ def save_sequence_model(
     OutputExistsError, OutputError
         See `stemloop.weights.store.save_model_dir`.
     """
+    head = _head(model, meaning, half)
     if alone is not None:
-        return _save_alone(Path(path), model, meaning, alone, source or {}, card, force)
-    state = {name: value.detach().cpu() for name, value in model.encoder.state_dict().items()}
+        return _save_alone(Path(path), head, alone, source or {}, card, force)
+    state = _tensors(model.encoder, half)
     return save_model_dir(
         path,
         model.encoder.config,
         state,
-        head=_head(model, meaning),
+        head=head,
         source=source,
         card=card,
         force=force,
     )
 
 
-def _head(model: SequenceModel, meaning: Meaning) -> Head:
-    tensors = {f"head.{k}": v.detach().cpu() for k, v in model.head.state_dict().items()}
+def _tensors(module: nn.Module, half: bool, prefix: str = "") -> dict[str, Tensor]:
+    found = {prefix + name: value.detach().cpu() for name, value in module.state_dict().items()}
+    return {name: value.half() for name, value in found.items()} if half else found
+
+
+def _head(model: SequenceModel, meaning: Meaning, half: bool) -> Head:
+    tensors = _tensors(model.head, half, "head.")
     settings = {
         "head": model.head.config.to_dict(),
         "meaning": asdict(meaning) | {"labels": list(meaning.labels)},
@@ -126,14 +137,12 @@ def _head(model: SequenceModel, meaning: Meaning) -> Head:
 
 def _save_alone(
     target: Path,
-    model: SequenceModel,
-    meaning: Meaning,
+    head: Head,
     encoder: str,
     source: Mapping[str, Any],
     card: str | None,
     force: bool,
 ) -> Path:
-    head = _head(model, meaning)
     if target.exists() and not (force and (target / HEAD).is_file()):
         raise OutputExistsError(f"{target} exists already")
     digest = encoder_digest(encoder)
@@ -149,8 +158,8 @@ def _save_alone(
         named = {"model_type": ALONE, "encoder": encoder, "encoder_sha256": digest}
         for name, content in ((CONFIG, named), (FACTS, facts)):
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if card is not None:
-            (folder / "README.md").write_text(card, encoding="utf-8")
+        task = head.settings["meaning"]["task"]
+        write_card(folder, task, body=card, title=target.name, facts=source)
     return target
 
 

@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemloop import __version__
 from stemloop.alphabet import RINALMO, RNAERNIE, RNAERNIE2, STEMLOOP, Alphabet
-from stemloop.errors import OutputError, OutputExistsError, WeightsError
+from stemloop.errors import OutputExistsError, WeightsError
+from stemloop.formats.folder import new_dir
 from stemloop.models.presets import Config, config_from_json
 from stemloop.models.tokenizer import tokenizer_files
+from stemloop.weights.card import write_card
 from stemloop.weights.locate import (
     CONFIG,
     available,
@@ -252,8 +251,7 @@ def load(
     path = find_model(name_or_path)
     config, state = load_state(path)
     alphabet = alphabet_of(config, str(path / CONFIG))
-    with torch.device("meta"):
-        encoder = encoder_for(config, state)
+    encoder = encoder_for(config, state)
     # assign: the file's own memory map becomes the parameters, there is no second copy.
     encoder.load_state_dict(state, strict=True, assign=True)
     encoder.requires_grad_(False).eval().to(device=device, dtype=dtype or torch.float32)
@@ -296,7 +294,7 @@ def save_model_dir(
     source : mapping, optional
         Where the weights came from (JSON values), kept in ``stemloop.json``.
     card : str, optional
-        Model card, Markdown, kept as ``README.md``.
+        Model card, Markdown, kept as ``README.md``; see `stemloop.weights.card.write_card`.
     force : bool
         Replace a model directory that is there already.
 
@@ -337,9 +335,17 @@ def save_model_dir(
         }
         for name, content in {**files, FACTS: facts}.items():
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if card is not None:
-            (folder / "README.md").write_text(card, encoding="utf-8")
+        title = str(facts["source"].get("recipe") or facts["source"].get("name") or target.name)
+        write_card(folder, _kind(head), body=card, title=title, facts=facts["source"])
     return target
+
+
+def _kind(head: Head | None) -> str:
+    """What a directory is, in the words of model cards."""
+    if head is None:
+        return "language-model"
+    task = head.settings.get("meaning", {}).get("task", head.kind)
+    return {"regression": "regress", "classifier": "classify"}.get(task, task)
 
 
 def refuse_existing_dir(target: Path, force: bool) -> None:
@@ -357,25 +363,3 @@ def refuse_existing_dir(target: Path, force: bool) -> None:
     if not (target / CONFIG).is_file() or not (target / WEIGHTS).is_file():
         # A mistyped path must not cost somebody a folder of other things.
         raise OutputExistsError(f"{target} exists and is no model directory: not replaced")
-
-
-@contextmanager
-def new_dir(target: Path) -> Iterator[Path]:
-    """Fill a folder beside `target`; it takes the name when everything is in it."""
-    mark = secrets.token_hex(6)
-    fresh = target.with_name(f".{target.name}.{mark}.new")
-    stale = target.with_name(f".{target.name}.{mark}.old")
-    try:
-        fresh.mkdir(parents=True)
-        yield fresh
-        if target.exists():
-            os.rename(target, stale)
-        os.rename(fresh, target)
-    except OSError as error:
-        if stale.exists() and not target.exists():
-            os.rename(stale, target)
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if target.exists():
-            shutil.rmtree(stale, ignore_errors=True)

@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
 def expected_shapes(config: Config, keys: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Parameter names and shapes of the encoder, with the optional parts that are among `keys`."""
-    import torch
-
     from stemloop.models.build import encoder_for
 
-    with torch.device("meta"):  # no memory, no initialisation
-        state = encoder_for(config, keys).state_dict()
+    state = encoder_for(config, keys).state_dict()
     return {key: tuple(value.shape) for key, value in state.items()}
 
 

@@ -3,12 +3,21 @@
 import { byId, el } from "./dom.js";
 import { showDetail } from "./detail.js";
 import { setUpGenerate } from "./generate.js";
+import { readable } from "./rna.js";
 
 const OPTIONS = ["model", "decoder", "gamma", "threshold", "temperature", "max_span"];
+const PROBING = ["reagent", "shape_method"];
 const NAMES = {
-  structure: "Structure", class: "Class of ncRNA", mutations: "Substitutions", splice: "Splice site",
-  ribosome_load: "Ribosome load",
+  structure: "Structure", class: "Class of ncRNA", type: "Type", mutations: "Substitutions", splice: "Splice site",
+  ribosome_load: "Ribosome load", interaction: "Interaction",
 };
+const HINTS = {
+  structure: "Base pairs and their probabilities", class: "Which of 13 classes of non-coding RNA",
+  type: "Which of 28 types of RNAcentral the language model expects",
+  mutations: "What a language model makes of every substitution", splice: "Of RNAs as long as the model's windows",
+  ribosome_load: "Of leaders of 25 to 100 nt", interaction: "Of two strands with & between them",
+};
+const TWO = ">let-7a and a site with a full seed match\nUGAGGUAGUAGGUUGUAUAGUU&AAGCCUUAACUACCUCAAUUAAC\n";
 let info = null, job = null, answers = [], chosen = null, stopping = false;
 
 class Refused extends Error {
@@ -41,6 +50,7 @@ function wanted() {
     const field = byId(name);
     if (field.value !== "") request[name] = field.type === "number" ? Number(field.value) : field.value;
   }
+  if (byId("constraints").checked) request.constraints = true;
   return request;
 }
 
@@ -57,7 +67,13 @@ async function run(event) {
     say("Choose what to compute.", true);
     return;
   }
-  if (new Blob([fasta]).size > info.limits.body) {
+  const body = { fasta, ...request };
+  if (byId("reactivities").value.trim()) {
+    for (const name of PROBING) if (byId(name).value) request[name] = byId(name).value;
+    Object.assign(body, request, { reactivities: byId("reactivities").value });
+  }
+  const text = JSON.stringify(body);
+  if (new Blob([text]).size > info.limits.body) {
     say(`That is more than ${info.limits.body} bytes: use the command line for so much.`, true);
     return;
   }
@@ -67,7 +83,7 @@ async function run(event) {
   busy(true);
   stopping = false;
   try {
-    const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ fasta, ...request }) };
+    const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: text };
     let state = await ask("/api/fold?wait=0.5", post);
     job = state.id;
     const mine = job;
@@ -108,26 +124,27 @@ function busy(on) {
 function take(state) {
   byId("progress").max = state.total;
   byId("progress").value = state.done;
-  say(state.state === "waiting" ? `Waiting: ${state.ahead} before this one.` : `${state.done} of ${state.total}`);
+  say(state.state === "waiting" ? `Waiting: ${state.ahead} before this one.` : `${state.done} of ${state.total}, ${state.seconds.toFixed(0)} s`);
   for (const answer of state.results) {
     answers.push(answer);
-    const notes = [`${answer.length} nt`];
+    const notes = [answer.cut ? `${answer.cut} + ${answer.length - answer.cut} nt` : `${answer.length} nt`];
     if (answer.energy !== null && answer.energy !== undefined) notes.push(`${answer.energy.toFixed(1)} kcal/mol`);
-    if (answer.class) notes.push(answer.class.label);
+    if (answer.class) notes.push(readable(answer.class.label));
+    if (typeof answer.interaction?.probability === "number") notes.push(`site p ${answer.interaction.probability.toFixed(2)}`);
     const button = el("button", { type: "button", onclick: () => choose(answer) },
       answer.id || "(no name)", el("small", {}, notes.join(", ")));
     answer.button = button;
     byId("list").append(el("li", {}, button));
   }
   if (answers.length) byId("results").hidden = false;
-  if (!chosen && answers.length) choose(answers[0]);
+  if (!chosen && answers.length) choose(answers[0], true);
 }
 
-function choose(answer) {
+function choose(answer, bring = false) {
   chosen?.button.removeAttribute("aria-current");
   chosen = answer;
   answer.button.setAttribute("aria-current", "true");
-  showDetail(answer, job);
+  showDetail(answer, job, bring);
 }
 
 function finish(state) {
@@ -140,7 +157,8 @@ function finish(state) {
   if (!answers.length) return;
   const link = (file, name) => el("a", { href: `/api/jobs/${job}/files/${file}`, download: true }, name);
   const all = [link("table.csv", "table"), link("all.json", "json")];
-  if (answers[0].structure) all.unshift(link("all.dbn", "dbn"), link("all.ct", "ct"));
+  if (answers.some((a) => a.structure && !a.cut)) all.unshift(link("all.ct", "ct"));
+  if (answers[0].structure) all.unshift(link("all.dbn", "dbn"));
   byId("all").replaceChildren("All: ", ...all.flatMap((a, k) => (k ? [" \u00b7 ", a] : [a])));
 }
 
@@ -167,6 +185,10 @@ function recall() {
   if (query.get("compute")) {
     for (const name of info.compute) byId(name).checked = query.get("compute").split(",").includes(name);
   }
+  byId("constraints").checked = query.get("constraints") === "true";
+  if (query.get("reactivities")) byId("reactivities").value = query.get("reactivities");
+  for (const name of PROBING) if (query.get(name)) byId(name).value = query.get(name);
+  byId("more").open = ["decoder", "constraints", "reactivities"].some((name) => query.get(name));
   if (query.get("fasta")) {
     byId("fasta").value = query.get("fasta");
     run();
@@ -192,13 +214,18 @@ function show(generate) {
 
 async function start() {
   info = await ask("/api/info");
-  byId("compute").append(...info.compute.map((name) => el("label", {},
+  byId("compute").append(...info.compute.map((name) => el("label", { title: HINTS[name] ?? name },
     el("input", { type: "checkbox", id: name, checked: ["structure", "class"].includes(name) }), ` ${NAMES[name] ?? name}`)));
   byId("model").append(...info.models.map((name) => el("option", { value: name }, name)));
   byId("decoder").append(...info.decoders.map((name) => el("option", { value: name }, name)));
   byId("form").addEventListener("submit", run);
   byId("cancel").addEventListener("click", stop);
   byId("example").addEventListener("click", () => { byId("fasta").value = info.example; byId("run").focus(); });
+  byId("example-two").addEventListener("click", () => {
+    byId("fasta").value = TWO;
+    byId("interaction").checked = true;
+    byId("run").focus();
+  });
   byId("open").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", (event) => read(event.target.files[0]));
   const box = byId("fasta");
@@ -221,11 +248,15 @@ async function start() {
     byId("to-fold").hidden = byId("to-generate").hidden = false;
     byId("to-fold").addEventListener("click", () => show(false));
     byId("to-generate").addEventListener("click", () => show(true));
-    setUpGenerate(info.families, ask, (id, sequence) => {
+    const asked = setUpGenerate(info.families, ask, (id, sequence) => {
       byId("fasta").value = `>${id}\n${sequence}\n`;
       show(false);
       run();
     });
+    if (asked) {
+      show(true);
+      byId("order").requestSubmit();
+    }
   }
   recall();
 }

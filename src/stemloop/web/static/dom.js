@@ -41,6 +41,18 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+// Into the clipboard, which pages have on this machine only, or over https.
+export async function copy(text, button) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not allowed here: mark it and copy";
+  }
+  setTimeout(() => { button.textContent = before; }, 3000);
+}
+
 // A picture from the text of an SVG file, on white as in print.
 export async function png(text, name) {
   const url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));

@@ -1,123 +1,112 @@
-// The structure as a drawing.
+// The structure and its arcs as the program draws them, to move, to point at and to colour.
 
-import { svg } from "./dom.js";
+import { css, inkOn, svg } from "./dom.js";
 import { Viewport } from "./viewport.js";
 
-const STEP = 22, RADIUS = 8.5;
-
-export function drawing(rna, mode, onBase) {
-  const xy = rna.answer.layout.map(([x, y]) => [x * STEP, y * STEP]);
+// What an SVG file of the program shows, without page, title and legend.
+async function opened(rna, file, label) {
+  const text = await rna.file(file);
+  const page = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  const drawing = document.importNode(page.querySelector(".drawing"), true);
+  drawing.removeAttribute("transform");
+  // The line below the picture tells more than these.
+  for (const title of drawing.querySelectorAll("title")) title.remove();
   const picture = svg("svg", {
-    role: "img", tabindex: "0", preserveAspectRatio: "xMidYMid meet",
-    "aria-label": `Secondary structure of ${rna.answer.id}. Arrow keys walk along the bases, + and - zoom.`,
-  });
-  picture.append(
-    svg("polyline", { class: "chain", points: xy.map((p) => p.join(",")).join(" ") }),
-    ...rna.nested.map(([i, j]) => bond(rna, i, j, xy[i], xy[j])),
-    ...knots(rna.knots, xy),
-    ...numbers(xy),
-  );
-  const bases = xy.map(([x, y], k) => {
-    const circle = svg("circle", { cx: x, cy: y, r: RADIUS });
-    const letter = svg("text", { x, y: y + 4 }, rna.sequence[k]);
-    const group = svg("g", { class: "base", "data-k": k }, circle, letter);
-    picture.append(group);
-    return { circle, letter };
+    role: "img", tabindex: "0", preserveAspectRatio: "xMidYMid meet", "aria-label": label,
+    "font-family": page.getAttribute("font-family"),
+  }, drawing);
+  const [x, y, w, h] = drawing.dataset.box.split(" ").map(Number);
+  const pad = 16, wide = Math.max(w, 340), high = Math.max(h, 260);
+  const box = { x: x - (wide - w) / 2 - pad, y: y - (high - h) / 2 - pad, w: wide + 2 * pad, h: high + 2 * pad };
+  return { text, picture, drawing, view: new Viewport(picture, box) };
+}
+
+const place = (node, x = "x", y = "y") => [x, y].map((name) => Number(node.getAttribute(name)));
+
+export async function structure(rna, mode, onBase) {
+  const label = `Secondary structure of ${rna.answer.id}. Arrow keys walk along the bases, + and - zoom.`;
+  const { text, picture, drawing, view } = await opened(rna, "svg", label);
+  const bases = [...drawing.querySelectorAll(".bases > g")].map((group, k) => {
+    group.classList.add("base");
+    group.dataset.k = k;
+    return { circle: group.querySelector("circle"), letter: group.querySelector("text") };
   });
   const paint = (how) => bases.forEach(({ circle, letter }, k) => {
-    const [fill, ink] = rna.colour(k, how);
-    circle.setAttribute("fill", fill);
-    letter.setAttribute("fill", ink);
+    const rgb = rna.colour(k, how);
+    circle.setAttribute("fill", css(rgb));
+    letter.setAttribute("fill", inkOn(rgb));
   });
   paint(mode);
-  const view = new Viewport(picture, around(xy));
-  picture.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const group = event.target.closest?.("[data-k]");
     if (group) onBase(Number(group.dataset.k));
-  });
+  };
+  for (const name of ["pointermove", "pointerdown"]) picture.addEventListener(name, point);
   const mark = (k) => {
     for (const node of picture.querySelectorAll(".hit")) node.classList.remove("hit");
     for (const at of [k, rna.partner[k]]) if (at >= 0) bases[at].circle.classList.add("hit");
   };
-  return { node: picture, view, mark, paint, reveal: (k) => view.reveal(...xy[k]) };
+  // The file in the colours that are shown.
+  const file = (how) => (how === "probability" ? text : recoloured(text, rna, how));
+  return { node: picture, view, mark, paint, file, reveal: (k) => view.reveal(...place(bases[k].circle, "cx", "cy")) };
 }
 
-function around(xy) {
-  const xs = xy.map((p) => p[0]), ys = xy.map((p) => p[1]);
-  const least = (v) => v.reduce((a, b) => Math.min(a, b)), most = (v) => v.reduce((a, b) => Math.max(a, b));
-  const pad = 2 * STEP;
-  const x = least(xs) - pad, y = least(ys) - pad;
-  return { x, y, w: Math.max(most(xs) + pad - x, 8 * STEP), h: Math.max(most(ys) + pad - y, 8 * STEP) };
-}
-
-// Double line for GC, single for AU, a dot for GU, a ring for anything else; as in the SVG files.
-function bond(rna, i, j, [x1, y1], [x2, y2]) {
-  const pair = [rna.sequence[i], rna.sequence[j]].sort().join("");
-  const d = Math.hypot(x2 - x1, y2 - y1) || 1;
-  const nx = -(y2 - y1) / d, ny = (x2 - x1) / d;
-  const line = (s) => svg("line", { class: "bond", x1: x1 + nx * s, y1: y1 + ny * s, x2: x2 + nx * s, y2: y2 + ny * s });
-  if (pair === "CG") return svg("g", {}, line(-2), line(2));
-  if (pair === "AU") return line(0);
-  const dot = svg("circle", { class: "bond", cx: (x1 + x2) / 2, cy: (y1 + y2) / 2, r: 3, fill: pair === "GU" ? "currentColor" : "none" });
-  return svg("g", {}, line(0), dot);
-}
-
-// Curves of the crossing pairs: those of one helix bend alike, round the fewest bases.
-function knots(pairs, xy) {
-  const helices = [];
-  for (const [i, j] of [...pairs].sort((a, b) => a[0] - b[0])) {
-    const [a, b] = helices.at(-1)?.at(-1) ?? [-9, -9];
-    if (i - a < 4 && b - j > 0 && b - j < 4) helices.at(-1).push([i, j]);
-    else helices.push([[i, j]]);
+function recoloured(text, rna, how) {
+  const file = new DOMParser().parseFromString(text, "image/svg+xml"), page = file.documentElement;
+  [...page.querySelectorAll(".bases > g")].forEach((group, k) => {
+    const rgb = rna.colour(k, how);
+    group.querySelector("circle").setAttribute("fill", css(rgb));
+    group.querySelector("text").setAttribute("fill", inkOn(rgb));
+  });
+  const scale = page.querySelector(".scale");
+  const [left] = place(scale.querySelector("rect"));
+  // Two rows of names where the scale was.
+  const chips = rna.key(how).map(([name, rgb]) => ({ name, rgb, wide: 26 + 6.2 * name.length }));
+  const half = Math.ceil(chips.length / 2);
+  const rows = [chips.slice(0, half), chips.slice(half)].filter((row) => row.length);
+  scale.replaceChildren();
+  let most = 0;
+  rows.forEach((row, n) => {
+    const width = row.reduce((sum, chip) => sum + chip.wide, -12);
+    most = Math.max(most, width);
+    let x = left + 100 - width / 2;
+    for (const { name, rgb, wide } of row) {
+      scale.append(
+        svg("circle", { cx: x + 5, cy: 10 + 18 * n, r: 5, fill: css(rgb), stroke: "#20242a", "stroke-width": 0.7 }),
+        svg("text", { x: x + 14, y: 14 + 18 * n }, name));
+      x += wide;
+    }
+  });
+  const [x, y, w, h] = page.getAttribute("viewBox").split(" ").map(Number);
+  const s = Number(/scale\((\S+)\)/.exec(page.querySelector(".legend").getAttribute("transform"))[1]);
+  const more = Math.max(0, (most * s + 20 - w) / 2);
+  if (more) {
+    page.setAttribute("viewBox", `${x - more} ${y} ${w + 2 * more} ${h}`);
+    page.setAttribute("width", String((Number(page.getAttribute("width")) / w) * (w + 2 * more)));
+    const back = page.querySelector("rect");
+    back.setAttribute("x", String(-more));
+    back.setAttribute("width", String(w + 2 * more));
   }
-  return helices.flatMap((helix) => {
-    let best = null, least = Infinity;
-    for (const bend of [0.1, -0.1, 0.2, -0.2, 0.35, -0.35, 0.5, -0.5, 0.8, -0.8]) {
-      const curves = helix.map(([i, j]) => curve(xy[i], xy[j], bend));
-      let cost = 0;
-      helix.forEach(([i, j], n) => {
-        const points = along(curves[n]);
-        cost += Math.abs(bend) * Math.hypot(xy[j][0] - xy[i][0], xy[j][1] - xy[i][1]) / STEP / 3;
-        xy.forEach(([x, y], k) => {
-          if (k !== i && k !== j && points.some(([u, v]) => Math.hypot(u - x, v - y) < RADIUS + 1)) cost++;
-        });
-      });
-      if (cost < least) [best, least] = [curves, cost];
-    }
-    return best.map(([a, c, b]) => svg("path", { class: "knot", d: `M${a}Q${c} ${b}` }));
-  });
+  return new XMLSerializer().serializeToString(file);
 }
 
-function curve([x1, y1], [x2, y2], bend) {
-  return [[x1, y1], [(x1 + x2) / 2 - 2 * bend * (y2 - y1), (y1 + y2) / 2 + 2 * bend * (x2 - x1)], [x2, y2]];
-}
-
-function along([a, c, b]) {
-  const n = Math.max(9, Math.ceil(Math.hypot(b[0] - a[0], b[1] - a[1]) / 8));
-  return Array.from({ length: n + 1 }, (_, k) => {
-    const t = k / n;
-    return [0, 1].map((d) => (1 - t) ** 2 * a[d] + 2 * t * (1 - t) * c[d] + t ** 2 * b[d]);
-  });
-}
-
-// 5', 3' and every tenth number, each in the direction with most room.
-function numbers(xy) {
-  const L = xy.length;
-  const wanted = [[0, "5\u2032"], [L - 1, "3\u2032"]];
-  for (let k = 9; k < L - 1; k += 10) wanted.push([k, String(k + 1)]);
-  const taken = [...xy];
-  return wanted.map(([k, text]) => {
-    let best = null, most = -1;
-    for (let turn = 0; turn < 12; turn++) {
-      const x = xy[k][0] + Math.cos(turn * Math.PI / 6) * STEP * 0.95;
-      const y = xy[k][1] + Math.sin(turn * Math.PI / 6) * STEP * 0.95;
-      let room = Infinity;
-      for (let m = 0; m < taken.length; m++) {
-        if (m !== k) room = Math.min(room, (taken[m][0] - x) ** 2 + (taken[m][1] - y) ** 2);
-      }
-      if (room > most) [best, most] = [[x, y], room];
-    }
-    taken.push(best);
-    return svg("text", { class: "number", x: best[0], y: best[1] + 3.5 }, text);
-  });
+export async function arcs(rna, onBase) {
+  const label = `Arcs of ${rna.answer.id}: predicted pairs above, other probable pairs below.`;
+  const { text, picture, drawing, view } = await opened(rna, "arcs.svg", label);
+  const x = [...drawing.querySelectorAll(".letters text")].map((letter) => place(letter)[0]);
+  const drawn = [...drawing.querySelectorAll(".arc")];
+  const cursor = svg("rect", { class: "hit", fill: "none", width: 11, height: 13, y: -7, visibility: "hidden" });
+  drawing.append(cursor);
+  const point = (event) => {
+    const at = view.at(event);
+    const k = at ? x.findIndex((middle) => Math.abs(at.x - middle) <= 5.5) : -1;
+    if (k >= 0) onBase(k);
+  };
+  for (const name of ["pointermove", "pointerdown"]) picture.addEventListener(name, point);
+  const mark = (k) => {
+    cursor.setAttribute("x", x[k] - 5.5);
+    cursor.setAttribute("visibility", "visible");
+    drawn.forEach((path, n) => path.classList.toggle("hit", rna.answer.pairs[n].includes(k + 1)));
+  };
+  return { node: picture, view, mark, paint: () => {}, file: () => text, reveal: (k) => view.reveal(x[k], 0) };
 }

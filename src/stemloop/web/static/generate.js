@@ -3,8 +3,16 @@
 import { byId, el, svg } from "./dom.js";
 
 const INK = { A: "#e69f00", C: "#56b4e9", G: "#009e73", U: "#cc79a7" };
-const SHOWN = ["label_probability", "pairs", "distance", "cm_score", "free_energy"];
+const MEANING = {
+  label_probability: "of the label it was made for", pairs: "share of the consensus pairs that can form",
+  distance: "sites that differ from the nearest training sequence", cm_score: "bits, Infernal's covariance model",
+  free_energy: "of the generator: the lower, the likelier",
+};
+const SHOWN = Object.keys(MEANING);
 
+const FIELDS = ["family", "count", "steps", "seed"];
+
+// Returns whether the address asks for sequences.
 export function setUpGenerate(families, ask, fold) {
   const family = byId("family"), labels = byId("label");
   family.append(...families.map(({ name }) => el("option", { value: name }, name)));
@@ -28,6 +36,9 @@ export function setUpGenerate(families, ask, fold) {
       seed: Number(byId("seed").value), unique: byId("unique").checked,
       labels: labels.value ? { [labels.value]: 1 } : {},
     };
+    const told = new URLSearchParams([...FIELDS, "label"].map((name) => [name, byId(name).value]));
+    if (body.unique) told.set("unique", "true");
+    history.replaceState(null, "", `#${told}`);
     byId("make").disabled = true;
     byId("made").replaceChildren();
     say("Sent.");
@@ -54,18 +65,27 @@ export function setUpGenerate(families, ask, fold) {
       byId("stop").hidden = true;
     }
   });
+  const query = new URLSearchParams(location.hash.slice(1));
+  if (!families.some(({ name }) => name === query.get("family"))) return false;
+  for (const name of FIELDS) if (query.get(name)) byId(name).value = query.get(name);
+  fill();
+  labels.value = query.get("label") ?? "";
+  byId("unique").checked = query.get("unique") === "true";
+  return true;
 }
 
 function show(made, job, fold) {
   const names = SHOWN.filter((name) => made.sequences.some((s) => name in s.values));
-  const number = (v) => (typeof v === "number" ? (Number.isInteger(v) ? String(v) : v.toFixed(3)) : String(v ?? ""));
+  const digits = { label_probability: 3, pairs: 2, cm_score: 1, free_energy: 1 };
+  const number = (v, name) => (typeof v === "number" ? v.toFixed(digits[name] ?? 0) : String(v ?? ""));
   const rows = made.sequences.slice(0, 200).map((s) => {
     const sequence = s.aligned.replaceAll("-", "");
-    return el("tr", {}, el("td", {}, s.id), el("td", {}, s.values.label ?? ""),
-      ...names.map((name) => el("td", {}, number(s.values[name]))),
+    return el("tr", {},
       el("td", {}, el("button", {
         type: "button", "aria-label": `Fold ${s.id}`, onclick: () => fold(s.id, sequence),
       }, "Fold")),
+      el("td", {}, s.id), el("td", {}, s.values.label ?? ""),
+      ...names.map((name) => el("td", { class: "n" }, number(s.values[name], name))),
       el("td", {}, el("code", {}, sequence)));
   });
   const link = (format) => el("a", { href: `/api/jobs/${job}/files/0.${format}`, download: true, "data-format": format }, format);
@@ -76,7 +96,8 @@ function show(made, job, fold) {
     el("div", { class: "wide" }, logo(made)),
     el("h3", {}, "Sequences"),
     el("div", { class: "wide tall" }, el("table", {},
-      el("thead", {}, el("tr", {}, ...["id", "label", ...names.map((n) => n.replaceAll("_", " ")), "", "sequence"].map((n) => el("th", {}, n)))),
+      el("thead", {}, el("tr", {}, el("th"), el("th", {}, "id"), el("th", {}, "label"),
+        ...names.map((name) => el("th", { class: "n", title: MEANING[name] }, name.replaceAll("_", " "))), el("th", {}, "sequence"))),
       el("tbody", {}, ...rows))),
     el("h3", {}, "The same on the command line"), el("pre", { tabindex: "0" }, made.command),
     el("div", { class: "bar" }, "Downloads: ", link("fa"), link("csv"), link("json")));

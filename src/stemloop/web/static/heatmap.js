@@ -3,7 +3,7 @@
 import { css, el } from "./dom.js";
 
 export const LETTERS = "ACGU";
-const CELL = 15, LEFT = 22, TOP = 16, GAP = 10;
+const CELL = 15, LEFT = 22, TOP = 16, GAP = 22;
 
 // Blue: less likely than what is there; red: likelier. Middle of the scale is the page.
 export function diverging(score, most, back) {
@@ -31,7 +31,7 @@ export function heatmap(rna, width, onBase, say) {
   canvas.style.width = `${wide}px`;
   canvas.style.height = `${high}px`;
   const theme = getComputedStyle(document.documentElement);
-  const soft = theme.getPropertyValue("--soft"), hit = theme.getPropertyValue("--mark");
+  const soft = theme.getPropertyValue("--soft"), ink = theme.getPropertyValue("--ink"), hit = theme.getPropertyValue("--mark");
   const back = matchMedia("(prefers-color-scheme: dark)").matches ? [40, 46, 53] : [247, 247, 247];
   const place = (k) => [LEFT + (k % columns) * CELL, Math.floor(k / columns) * block + TOP];
 
@@ -44,15 +44,18 @@ export function heatmap(rna, width, onBase, say) {
   function paint(marked = -1) {
     const pen = canvas.getContext("2d");
     pen.setTransform(sharp, 0, 0, sharp, 0, 0);
-    pen.clearRect(0, 0, wide, high);
-    pen.font = "10px sans-serif";
+    pen.fillStyle = theme.getPropertyValue("--back");
+    pen.fillRect(0, 0, wide, high);
     pen.textAlign = "center";
     for (let k = 0; k < L; k++) {
       const [x, y] = place(k);
+      pen.font = "10px sans-serif";
       pen.fillStyle = soft;
       if (k % 10 === 9) pen.fillText(String(k + 1), x + CELL / 2, y - 4);
+      if (rna.answer.structure) pen.fillText(rna.answer.structure[k], x + CELL / 2, y + LETTERS.length * CELL + 10);
       for (let n = 0; n < LETTERS.length; n++) {
         const same = LETTERS[n] === rna.sequence[k];
+        pen.font = "10px sans-serif";
         if (k % columns === 0) {
           pen.fillStyle = soft;
           pen.fillText(LETTERS[n], 10, y + n * CELL + 11);
@@ -60,10 +63,12 @@ export function heatmap(rna, width, onBase, say) {
         pen.fillStyle = scores[k] ? diverging(scores[k][n], most, back) : "transparent";
         pen.fillRect(x, y + n * CELL, CELL - 1, CELL - 1);
         if (same) {
-          pen.fillStyle = soft;
-          pen.beginPath();
-          pen.arc(x + CELL / 2 - 0.5, y + n * CELL + CELL / 2 - 0.5, 2.5, 0, 7);
-          pen.fill();
+          pen.strokeStyle = soft;
+          pen.lineWidth = 1;
+          pen.strokeRect(x + 0.5, y + n * CELL + 0.5, CELL - 2, CELL - 2);
+          pen.fillStyle = ink;
+          pen.font = "bold 10px sans-serif";
+          pen.fillText(LETTERS[n], x + CELL / 2 - 0.5, y + n * CELL + 11);
         }
       }
     }
@@ -75,7 +80,7 @@ export function heatmap(rna, width, onBase, say) {
     }
   }
 
-  canvas.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const box = canvas.getBoundingClientRect();
     const column = Math.floor((event.clientX - box.left - LEFT) / CELL);
     const row = Math.floor((event.clientY - box.top) / block);
@@ -84,7 +89,8 @@ export function heatmap(rna, width, onBase, say) {
     if (column < 0 || column >= columns || k >= L || n < 0 || n > 3) return;
     onBase(k);
     say(text(k, n));
-  });
+  };
+  for (const name of ["pointermove", "pointerdown"]) canvas.addEventListener(name, point);
   paint();
   return { node: canvas, view: null, mark: paint, paint: () => {}, reveal: () => {} };
 }

@@ -1,6 +1,6 @@
 // What the views need to know of an RNA; positions count from 0 here.
 
-import { css, inkOn, viridis } from "./dom.js";
+import { viridis } from "./dom.js";
 
 export const LOOPS = {
   stem: [0, 114, 178], hairpin: [230, 159, 0], bulge: [213, 94, 0], interior: [0, 158, 115],
@@ -10,9 +10,19 @@ export const LETTERS = {
   A: [230, 159, 0], C: [86, 180, 233], G: [0, 158, 115], U: [204, 121, 167], other: [187, 187, 187],
 };
 
+// Names of classes as people write them.
+export const readable = (name) => name.replace("5_8S", "5.8S").replaceAll("_", " ");
+
+// SHAPE as it is drawn everywhere: low, middle, high.
+const REACTIVITY = [["below 0.4", [32, 36, 42]], ["0.4 to 0.85", [240, 160, 0]], ["0.85 or more", [200, 30, 30]]];
+const UNKNOWN = ["not known", [187, 187, 187]];
+
 export class Rna {
-  constructor(answer) {
+  constructor(answer, job) {
     this.answer = answer;
+    this.job = job;
+    this.cut = answer.cut ?? 0;
+    this.files = new Map();
     this.sequence = answer.sequence;
     this.length = answer.length;
     this.partner = new Int32Array(this.length).fill(-1);
@@ -44,31 +54,62 @@ export class Rna {
     return this.probability.get(Math.min(i, j) * this.length + Math.max(i, j)) ?? 0;
   }
 
+  // Text of one of its files, fetched once.
+  file(format) {
+    if (!this.files.has(format)) {
+      this.files.set(format, fetch(`/api/jobs/${this.job}/files/${this.answer.index}.${format}`).then((found) => {
+        if (found.ok) return found.text();
+        throw new Error("The server has forgotten this result: fold again.");
+      }));
+    }
+    return this.files.get(format);
+  }
+
   name(k) {
-    return `${this.sequence[k]}${k + 1}`;
+    if (!this.cut) return `${this.sequence[k]}${k + 1}`;
+    return k < this.cut ? `${this.sequence[k]}${k + 1} of strand 1` : `${this.sequence[k]}${k + 1 - this.cut} of strand 2`;
+  }
+
+  // Text with a character a nucleotide, cut between two strands.
+  strands(text) {
+    return this.cut ? `${text.slice(0, this.cut)}&${text.slice(this.cut)}` : text;
   }
 
   describe(k) {
     if (!this.answer.structure) return this.name(k);
     const p = this.answer.confidence[k].toFixed(3);
     const mate = this.partner[k];
-    if (mate >= 0) return `${this.name(k)} pairs with ${this.name(mate)}, p = ${p} (${this.loop[k]})`;
+    const probed = this.answer.reactivities?.[k];
+    const note = typeof probed === "number" ? `; reactivity ${probed.toFixed(2)}` : "";
+    if (mate >= 0) return `${this.name(k)} pairs with ${this.name(mate)}, p = ${p} (${this.loop[k]})${note}`;
     let text = `${this.name(k)} unpaired, p = ${p} (${this.loop[k]})`;
     if (this.best[k] && this.best[k][1] >= 0.01) {
       text += `; likeliest partner ${this.name(this.best[k][0])}, p = ${this.best[k][1].toFixed(3)}`;
     }
-    return text;
+    return text + note;
   }
 
-  // Fill and ink of a base.
+  // Red, green and blue of a base.
   colour(k, mode) {
-    let rgb;
-    if (mode === "loop") rgb = LOOPS[this.loop[k]];
-    else if (mode === "letter") rgb = LETTERS[this.sequence[k]] ?? LETTERS.other;
-    else if (mode === "mutations") {
-      rgb = this.cost[k] === null ? LETTERS.other : viridis(this.cost[k] / this.most);
-    } else rgb = viridis(this.answer.confidence[k]);
-    return [css(rgb), inkOn(rgb)];
+    if (mode === "loop") return LOOPS[this.loop[k]];
+    if (mode === "letter") return LETTERS[this.sequence[k]] ?? LETTERS.other;
+    if (mode === "mutations") return this.cost[k] === null ? UNKNOWN[1] : viridis(this.cost[k] / this.most);
+    if (mode === "reactivity") {
+      const value = this.answer.reactivities[k];
+      return (value === null ? UNKNOWN : REACTIVITY[(value >= 0.4) + (value >= 0.85)])[1];
+    }
+    return viridis(this.answer.confidence[k]);
+  }
+
+  // What the colours of a mode mean: names with their colours.
+  key(mode) {
+    if (mode === "letter") return Object.entries(LETTERS).filter(([name]) => name !== "other" || /[^ACGU]/.test(this.sequence));
+    if (mode === "reactivity") return [...REACTIVITY, UNKNOWN];
+    if (mode === "mutations") {
+      return [0, 0.5, 1].map((t) => [`mean ln p ratio ${t ? (-t * this.most).toFixed(1) : "0"}`, viridis(t)]);
+    }
+    const there = new Set(this.loop);
+    return Object.entries(LOOPS).filter(([name]) => there.has(name));
   }
 }
 
@@ -90,7 +131,9 @@ function loops(rna) {
     kind[i] = kind[j] = "stem";
     const branches = inside(i, j);
     let name = ["hairpin", "interior", "multiloop"][Math.min(branches.length, 2)];
-    if (branches.length === 1 && (branches[0][0] === i + 1 || branches[0][1] === j - 1)) name = "bulge";
+    // The loop in which two strands end is none.
+    if (i < rna.cut && rna.cut <= j && !branches.some(([a, b]) => a < rna.cut && rna.cut <= b)) name = "exterior";
+    else if (branches.length === 1 && (branches[0][0] === i + 1 || branches[0][1] === j - 1)) name = "bulge";
     for (let k = i + 1; k < j; k++) {
       if (close.has(k)) k = close.get(k);
       else kind[k] = name;

@@ -42,7 +42,7 @@ export class Viewport {
 
   zoom(factor, centre = null) {
     const { x, y, w, h } = this.box;
-    const width = Math.min(Math.max(w * factor, 40), this.home.w * 4);
+    const width = Math.min(Math.max(w * factor, 60), this.home.w * 4);
     const f = width / w;
     const c = centre ?? { x: x + w / 2, y: y + h / 2 };
     this.box = { x: c.x - (c.x - x) * f, y: c.y - (c.y - y) * f, w: width, h: h * f };

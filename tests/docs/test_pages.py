@@ -1,20 +1,19 @@
-"""What the documentation shows is true: commands, options, links, examples, output, codes."""
+"""What the documentation shows is true: links, examples, output, exit codes."""
 
 from __future__ import annotations
 
 import doctest
 import re
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 
 import pytest
-import typer
 
 from stemloop import errors
-from stemloop.cli import main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+INSTALL = ROOT / "docs" / "install.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -70,38 +69,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_readme_leads_to_every_page() -> None:
     linked = set(re.findall(r"\((docs/[^)]+\.md)\)", README.read_text()))
-    assert linked == {f"docs/{page.name}" for page in PAGES[1:]}
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """Words of each ``stemloop ...`` command in the code blocks of a page."""
-    text = page.read_text().replace("\\\n", " ")
-    code = [body for name, body in BLOCK.findall(text) if name in ("sh", "")]
-    code += re.findall(r"(?:^    .*\n)+", BLOCK.sub("", text), re.MULTILINE)
-    for line in "\n".join(code).splitlines():
-        for part in re.split(r"[|;&]", line.split("#")[0]):
-            words = part.split()
-            if words and words[0].split("/")[-1] == "stemloop":
-                yield words[1:]
-
-
-def test_there_are_commands_in_the_pages() -> None:
-    assert sum(1 for page in PAGES for _ in commands(page)) > 8
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_options_exist(page: Path) -> None:
-    for words in commands(page):
-        command = typer.main.get_command(main.app)
-        rest = list(words)
-        while rest and rest[0] in getattr(command, "commands", {}):
-            command = command.commands[rest.pop(0)]
-        assert not hasattr(command, "commands"), f"no such command: {words}"
-        known = {"--help"}.union(*(param.opts for param in command.params))
-        assert {word for word in rest if re.match(r"--?[a-zA-Z]", word)} <= known, words
+    pages = {f"docs/{page.name}" for page in PAGES[1:]}
+    assert pages <= linked
 
 
 def test_exit_codes_are_the_programs() -> None:
-    table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text(), re.MULTILINE))
+    table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", INSTALL.read_text(), re.MULTILINE))
     kinds = errors.StemloopError.__subclasses__()
     assert {kind.exit_code for kind in kinds} | {0, 1, 130, 141} == set(map(int, table))
+
+
+def test_every_extra_is_explained() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = re.findall(r"^\| `(\w+)` \| ", INSTALL.read_text(), re.MULTILINE)
+    assert set(listed) == set(extras["optional-dependencies"])

@@ -1,0 +1,267 @@
+"""Figures in the pages are those of ``benchmarks/results``: each text here is built from a file."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+Shown = Iterator[tuple[str, str]]  # page, text that it must hold
+
+
+@functools.cache
+def result(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+README = "../README.md"
+METHODS = ("model", "weight array")
+
+
+def f(value: float, digits: int = 3) -> str:
+    """A figure as the pages write it: .627, -.019."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1)
+
+
+def between(score: dict[str, float]) -> str:
+    """A figure with its interval: .575 [.550, .600]."""
+    value = score["value"] if "value" in score else score["mean"]
+    return f"{f(value)} [{f(score['low'])}, {f(score['high'])}]"
+
+
+def structures() -> Shown:
+    page, macros = "structure-accuracy.md", []
+    for seed in range(3):
+        report = result(f"archiveii_family_fold_seed{seed}")
+        strict, relaxed = (f(report["macro"][k]["mean"]) for k in ("f1", "relaxed_f1"))
+        macros.append(f"{strict}/{relaxed}")
+        row = " | ".join(f(x["scores"]["f1"]["mean"]) for x in report["families"].values())
+        yield page, f"| **`fold-crf`**, seed {seed} | **{macros[-1]}** | {row} |"
+        strata = report["strata"]["length"]
+        row = " | ".join(f(strata[k]["scores"]["f1"]["mean"]) for k in ("short", "medium", "long"))
+        yield page, f"| **`fold-crf`**, seed {seed} | {row} |"
+        for peer in report["comparisons"]:
+            if peer["peer"] == "RNAfold-MEA":
+                score = peer["macro"]["f1"]
+                yield page, f"+{between(score | {'mean': score['difference']})}"
+    report = result("archiveii_family_fold_seed0")
+    yield page, f"on the {report['rnas']:,} RNAs of ArchiveII"
+    for peer in report["comparisons"]:
+        ours, other = (f(peer["macro"][k]["peer"]) for k in ("f1", "relaxed_f1"))
+        yield page, f"| {peer['peer']} | {ours}/{other} | "
+    yield "fold.md", f"| `fold-crf`, three trainings | {', '.join(macros)} |"
+
+
+def pseudoknots() -> Shown:
+    (compared,) = (
+        c for c in result("hybrid_pseudoknots_seed0")["comparisons"] if "mea" in c["peer"]
+    )
+    for name, of in (("with", 1007), ("without", 99)):
+        score = compared["strata"]["pseudoknots"][name]["scores"]["f1"]
+        yield "fold.md", f" | {of:,} | {f(score['peer'])} | {f(score['ours'])} | "
+
+
+def classes() -> Shown:
+    report = result("ncrna_class_frozen")
+    for part in ("methods", "unlike"):
+        for method, name in (
+            ("model", "head on frozen `stemloop-pico`"),
+            ("k-mers", "words of 1 to 5, logistic regression"),
+        ):
+            score = report[part][method]
+            if (part, method) == ("methods", "model"):
+                name += " (ships as `ncrna-class`)"
+            rest = f"{f(score['macro_f1']['value'])} | {f(score['mcc']['value'])}"
+            yield "function.md", f"| {name} | {between(score['accuracy'])} | {rest} |"
+
+
+def ribosomes() -> Shown:
+    methods = result("ribosome_load")["methods"]
+    one = result("ribosome_load_one")["methods"]["model"]
+    rows = {
+        "`ribosome-load`": methods["model"],
+        "one network instead of four": one,
+        "gradient boosting": methods["boosting"],
+        "ridge regression": methods["ridge"],
+    }
+    for name, score in rows.items():
+        rest = " | ".join(f(score[k]["value"]) for k in ("pearson", "spearman", "mae"))
+        yield "function.md", f"| {name} | {between(score['r2'])} | {rest} |"
+
+
+def interactions() -> Shown:
+    protocols = result("mirna_target")["protocols"]
+    names = {
+        "model": "`mirna-target`",
+        "duplex energy": "duplex energy",
+        "duplex and opening energy": "duplex and opening energy",
+        "cofold energy": "cofold energy",
+        "seed and duplex": "*seed match and duplex, logistic regression*",
+        "words of the first": "*words of the microRNA, gradient boosting*",
+        "words of the second": "*words of the site*",
+        "words of both": "*words of both*",
+    }
+    for method, name in names.items():
+        areas = (
+            protocols[f"{kind} decoys"]["all"]["methods"][method]["area"]
+            for kind in ("matched", "random", "table")
+        )
+        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        yield "interaction.md", f"| {name} | {row} |"
+
+
+def language_model() -> Shown:
+    page, report = "evaluate-lm.md", result("lm_pico")
+    splits = ("validation_clusters", "validation_families")
+    hidden, types, vectors = (
+        [report[part][split] for split in splits] for part in ("nucleotides", "types", "embeddings")
+    )
+    guesses = [split["masked"]["all"]["methods"] for split in hidden]
+    row = " | ".join(
+        f"**{f(g['stemloop-pico']['accuracy']['value'])}** "
+        + between(g["stemloop-pico"]["accuracy"]).split(" ", 1)[1]
+        for g in guesses
+    )
+    yield page, f"| **stemloop-pico** | {row} |"
+    for method, name in (("Markov both", "Markov chain, both sides"), ("ten neighbours",) * 2):
+        row = " | ".join(f(g[method]["accuracy"]["value"]) for g in guesses)
+        yield page, f"| {name} | {row} |"
+    row = " | ".join(between(t["methods"]["stemloop-pico"]["accuracy"]) for t in types)
+    yield page, f"| RNA type, type slot | {row} |"
+    words = "words, types as in the corpus"
+    row = " | ".join(f(t["methods"][words]["accuracy"]["value"]) for t in types)
+    yield page, f"| RNA type, regression on {words} | {row} |"
+    for method, name in (
+        ("stemloop-pico", "purity of the nearest neighbour, by family"),
+        ("words of 4", "the same, words of four letters"),
+        ("untrained", "the same, untrained model"),
+    ):
+        row = " | ".join(f(v["methods"][method]["purity_1"]["value"]) for v in vectors)
+        yield page, f"| {name} | {row} |"
+    ours, chance, known = (
+        f(report["pairs"]["methods"][m]["precision_L3"]["value"])
+        for m in ("stemloop-pico", "chance", "RNAfold")
+    )
+    yield page, f"{ours} (chance {chance}, RNAfold {known})"
+
+
+def splice() -> Shown:
+    decoys = result("splice")["decoys"]
+    for site in ("donor", "acceptor"):
+        for kind in ("n2", "n3"):
+            cells = [
+                [f(decoys[f"{species} {site} {kind}"][m]["accuracy"]["value"]) for m in METHODS]
+                for species in ("arabidopsis", "worm", "fly")
+            ]
+            row = " | ".join(f"{ours} ({other})" for ours, other in cells)
+            yield "function.md", f"| {site}, {kind} | {row} |"
+
+
+def generated() -> Shown:
+    names = {"RF00059": "TPP", "RF00162": "SAM", "RF01734": "fluoride"}
+    for family, name in names.items():
+        for kind, of in result(f"rbm_family_{family}")["kinds"].items():
+            row = f"{of['median']['cm_score']:.1f} | {100 * of['above_gathering']:.1f} %"
+            yield (
+                "rbm.md",
+                f"| {name} ({family}) | {kind.replace('_', ' ')} | {row} | ".replace(
+                    "| training |", "| training rows |"
+                ),
+            )
+
+
+def serving() -> Shown:
+    figures = result("serve_speed")["figures"]
+    yield "serve.md", f"folded {figures['start_to_example_folded_s']:.1f} s after the start"
+    yield "serve.md", f"{figures['rnas_a_second']:.0f} RNAs of 100 nt a second"
+
+
+def pretraining() -> Shown:
+    speeds = result("pretrain_throughput")["results"]
+    rows = {
+        "stemloop-packed-fp32": "`stemloop pretrain`",
+        "peer-padded-batch16": "Trainer, padded batches of 16 in random order",
+        "peer-padded-batch16-grouped": "Trainer, padded batches of 16 of similar lengths",
+    }
+    for key, name in rows.items():
+        yield "pretrain.md", f"| {name} | {speeds[key]['tokens_per_second']:.0f} |"
+
+
+def masking() -> Shown:
+    names = {"base": "single nucleotides", "subsequence": "spans", "motif": "motifs"}
+    runs = result("masking_comparison")["results"]
+    for variant, name in (names | {"thirds": "a third each"}).items():
+        one, two = (run for run in runs if run["variant"] == variant)
+        row = f"| {name}"
+        for split in ("validation_clusters", "validation_families"):
+            for key in ("masked_accuracy", "loss"):
+                pair = (f"{run[split][key]:.3f}".removeprefix("0") for run in (one, two))
+                row += f" | {', '.join(pair)}"
+        yield "masking.md", row + " | "
+
+
+def openings() -> Shown:
+    """What the README says, and the first lines of a page."""
+    seeds = [f(result(f"archiveii_family_fold_seed{s}")["macro"]["f1"]["mean"]) for s in range(3)]
+    (peer,) = (
+        c
+        for c in result("archiveii_family_fold_seed0")["comparisons"]
+        if c["peer"] == "RNAfold-MEA"
+    )
+    texts = {
+        f"F1 {', '.join(seeds)} (three trainings) on nine classes of RNA never seen; RNAfold "
+        + f(peer["macro"]["f1"]["peer"]): "fold.md"
+    }
+    start = result("serve_speed")["figures"]["start_to_example_folded_s"]
+    texts[f"first drawing after {start:.1f} s"] = "serve.md"
+    heads = result("ncrna_class_frozen")["methods"]
+    ours, other = (f(heads[m]["accuracy"]["value"]) for m in ("model", "k-mers"))
+    texts[f"accuracy {ours}; counts of words {other}"] = "function.md"
+    loads = result("ribosome_load")["methods"]
+    ours, other = (f(loads[m]["r2"]["value"]) for m in ("model", "boosting"))
+    texts[f"R2 {ours}; gradient boosting {other}"] = "function.md"
+    areas = result("mirna_target")["protocols"]["matched decoys"]["all"]["methods"]
+    ours, other = (f(areas[m]["area"]["value"]) for m in ("model", "duplex energy"))
+    texts[f"area {ours} on matched decoys; duplex energy {other}"] = "interaction.md"
+    made = result("rbm_family_RF00162")["kinds"]["generated"]["above_gathering"]
+    texts[f"{100 * made:.1f} % above Rfam's threshold"] = "rbm.md"
+    guesses = result("lm_pico")["nucleotides"]["validation_clusters"]["masked"]["all"]["methods"]
+    ours, other = (f(guesses[m]["accuracy"]["value"]) for m in ("stemloop-pico", "Markov both"))
+    texts[f"guesses {ours} of hidden nucleotides; Markov chains {other}"] = "pretrain.md"
+    for text, page in texts.items():
+        yield page, text
+        yield README, text
+
+    decoys = [result("splice")["decoys"][f"worm donor {kind}"] for kind in ("n2", "n3")]
+    ours, other = (" and ".join(f(d[m]["accuracy"]["value"]) for d in decoys) for m in METHODS)
+    yield README, f"decoys {ours}; weight array {other}"
+    faster = result("embed_throughput")["ratios"]["stemloop-fp32 / peer-batch8"]["nt_per_second"]
+    yield README, f"{faster:.1f} times as fast"
+
+
+TABLES = [
+    structures, pseudoknots, classes, ribosomes, splice, interactions, language_model,
+    pretraining, masking, generated, serving, openings,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+def test_figures_are_those_of_the_results(table: Callable[[], Shown]) -> None:
+    missing = [f"{page}: {text}" for page, text in table() if plain(text) not in content(page)]
+    assert not missing, "\n".join(missing)
+
+
+@functools.cache
+def content(page: str) -> str:
+    """Text of a page."""
+    return plain((ROOT / "docs" / page).read_text())
+
+
+def plain(text: str) -> str:
+    """Text without line ends and emphasis."""
+    return " ".join(text.replace("**", "").split())
