@@ -94,10 +94,14 @@ def main(output: str) -> None:
         for rna in rnas[:50]:
             post(address, {"sequences": [rna], "compute": ["structure", "class"]})
         figures["requests_a_second_with_class"] = 50 / (time.perf_counter() - began)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout
     record = {
         "command": "python benchmarks/serve_speed.py", "seed": 0, "rnas": COUNT, "length": LENGTH,
         "stemloop": stemloop.__version__, "python": platform.python_version(),
         "load_average": round(os.getloadavg()[0], 1), "cores": os.cpu_count(),
+        "niceness": os.nice(0), "commit": commit.strip() or None,
         "figures": {name: round(value, 2) for name, value in figures.items()},
         "note": "one computing process, one thread; two cores shared with other work",
     }  # fmt: skip

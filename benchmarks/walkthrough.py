@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,12 @@ def lines() -> list[str]:
     ]
 
 
+def cpu_of_children() -> float:
+    """CPU seconds of the programs that have ended: what a busy machine does not change."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main(output: str, note: str = "") -> None:
     steps: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -63,7 +70,7 @@ def main(output: str, note: str = "") -> None:
         env["PATH"] = f"{folder}/.venv/bin:{python}:/usr/bin:/bin"
         env["STEMLOOP_CACHE"] = f"{folder}/cache"
         for line in lines():
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), cpu_of_children()
             ran = subprocess.run(
                 line, shell=True, cwd=folder, env=env, capture_output=True, text=True
             )
@@ -71,7 +78,8 @@ def main(output: str, note: str = "") -> None:
             print(f"{seconds:8.2f} s  {line}", flush=True)
             if ran.returncode:
                 sys.exit(f"exit code {ran.returncode}: {ran.stderr[-2000:]}")
-            steps.append({"line": line, "seconds": seconds})
+            cpu_seconds = round(cpu_of_children() - cpu, 2)
+            steps.append({"line": line, "seconds": seconds, "cpu_seconds": cpu_seconds})
         steps += serve(folder, env)
     commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
     record = {

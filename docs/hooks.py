@@ -20,6 +20,12 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(\]\(|src=\")([^)#\s\"]+)((?:#[^)]*)?[)\"])")
 FOLDERS = {"benchmarks/results": "results.md", "examples/notebooks": "notebooks/fold.md"}
+SCHEMAS = {
+    "stemloop.structure-scores": "stemloop evaluate structure",
+    "stemloop.language-model": "stemloop evaluate lm",
+    "stemloop.label-scores": "stemloop evaluate sequence",
+    "stemloop.interaction-scores": "stemloop evaluate interaction",
+}
 SHOWN = {".yaml": "yaml", ".py": "python", ".cff": "yaml"}
 
 
@@ -93,12 +99,24 @@ def notebook(path: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def writer(path: Path, record: dict[str, Any]) -> str:
+    """What wrote a result that does not say so: the script of its name, or its schema's command."""
+    script = ROOT / "benchmarks" / f"{record.get('benchmark', path.stem)}.py"
+    if script.is_file():
+        return f"python benchmarks/{script.name}"
+    if path.stem.startswith("rbm_family"):
+        return "python benchmarks/rbm_family.py"
+    if path.stem.startswith("rbm_"):
+        return "stemloop rbm evaluate"
+    return SCHEMAS.get(record.get("schema", ""), "")
+
+
 def results() -> str:
     """A table of the measured results, a row a file."""
     rows = []
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
         record = json.loads(path.read_text())
-        command = str(record.get("command", ""))
+        command = str(record.get("command", "")) or writer(path, record)
         rows.append(
             f"| [{path.stem}](../benchmarks/results/{path.name}) | "
             f"{f'`{command}`' if command else ''} |"

@@ -35,13 +35,12 @@ def between(score: dict[str, float]) -> str:
 
 
 def structures() -> Shown:
-    page, macros = "structure-accuracy.md", []
+    page = "structure-accuracy.md"
     for seed in range(3):
         report = result(f"archiveii_family_fold_seed{seed}")
         strict, relaxed = (f(report["macro"][k]["mean"]) for k in ("f1", "relaxed_f1"))
-        macros.append(f"{strict}/{relaxed}")
         row = " | ".join(f(x["scores"]["f1"]["mean"]) for x in report["families"].values())
-        yield page, f"| **`fold-crf`**, seed {seed} | **{macros[-1]}** | {row} |"
+        yield page, f"| **`fold-crf`**, seed {seed} | **{strict}/{relaxed}** | {row} |"
         strata = report["strata"]["length"]
         row = " | ".join(f(strata[k]["scores"]["f1"]["mean"]) for k in ("short", "medium", "long"))
         yield page, f"| **`fold-crf`**, seed {seed} | {row} |"
@@ -54,7 +53,6 @@ def structures() -> Shown:
     for peer in report["comparisons"]:
         ours, other = (f(peer["macro"][k]["peer"]) for k in ("f1", "relaxed_f1"))
         yield page, f"| {peer['peer']} | {ours}/{other} | "
-    yield "fold.md", f"| `fold-crf`, three trainings | {', '.join(macros)} |"
 
 
 def pseudoknots() -> Shown:
@@ -205,6 +203,41 @@ def masking() -> Shown:
         yield "masking.md", row + " | "
 
 
+def speeds() -> Shown:
+    for run in result("fold_long")["lengths"]:
+        how = f"in windows of {run['window']:,}" if run["window"] else "whole"
+        row = f"{run['cpu_seconds']:.0f} | {run['peak_mib'] / 1024:.1f}"
+        yield "fold.md", f"| {run['length']:,} | {how} | {row} |"
+    batch = result("fold_batch")
+    seconds = f"{batch['wall_seconds']:.0f} seconds ({batch['cpu_seconds']:.0f} of CPU time)"
+    yield "fold.md", f"{batch['rnas']:,} RNAs of {batch['length']} nt took {seconds}"
+    for hidden, run in result("rbm_throughput")["hidden"].items():
+        names = ("stemloop ff", "stemloop pcd", "rbms pcd", "annadca pcd")
+        row = " | ".join(f(run[name]["cpu_seconds_an_update"]) for name in names)
+        yield "rbm.md", f"| {hidden} | {row} |"
+
+
+def motifs() -> Shown:
+    kinds = result("motif_hits")["masking"]
+    for kind, name in (("rfam_seeds", "Rfam seeds"), ("human_lncRNA", "human lncRNA")):
+        shares = kinds[kind]["share_of_letters_inside_database_motifs_of_at_least"]
+        for key, row in (("rnas", name), ("shuffled_rnas", "shuffled")):
+            yield (
+                "masking.md",
+                f"| {row} | {' | '.join(f'{s[key] + 1e-9:.3f}' for s in shares.values())} |",
+            )
+
+
+def small_tests() -> Shown:
+    for name, row in (("fold-crf", "`fold-crf`"), ("turner2004", "RNAfold MEA")):
+        score = result(f"bprna_ts0/{name}")["report"]["macro"]
+        rest = " | ".join(f(score[k]["mean"]) for k in ("relaxed_f1", "precision", "recall"))
+        yield "structure-accuracy.md", f"| {row} | {between(score['f1'])} | {rest} |"
+    areas = result("srna_targets")["area_within_srnas"]
+    value, low, high = (f(areas["duplex energy"][k], 2) for k in ("value", "low", "high"))
+    yield "interaction.md", f"{value} [{low}, {high}] for the duplex energy"
+
+
 def openings() -> Shown:
     """What the README says, and the first lines of a page."""
     seeds = [f(result(f"archiveii_family_fold_seed{s}")["macro"]["f1"]["mean"]) for s in range(3)]
@@ -217,7 +250,7 @@ def openings() -> Shown:
         f"F1 {', '.join(seeds)} (three trainings) on nine classes of RNA never seen; RNAfold "
         + f(peer["macro"]["f1"]["peer"]): "fold.md"
     }
-    start = result("serve_speed")["figures"]["start_to_example_folded_s"]
+    start = result("serve_speed")["figures"]["start_to_first_drawing_s"]
     texts[f"first drawing after {start:.1f} s"] = "serve.md"
     heads = result("ncrna_class_frozen")["methods"]
     ours, other = (f(heads[m]["accuracy"]["value"]) for m in ("model", "k-mers"))
@@ -246,7 +279,7 @@ def openings() -> Shown:
 
 TABLES = [
     structures, pseudoknots, classes, ribosomes, splice, interactions, language_model,
-    pretraining, masking, generated, serving, openings,
+    pretraining, masking, motifs, generated, serving, speeds, small_tests, openings,
 ]  # fmt: skip
 
 

@@ -76,7 +76,7 @@ if "RANK" in os.environ:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_two_machines_share_the_packs_and_go_on_after_a_kill(
     write_corpus: Callable[..., Path],
     random_rows: Callable[..., list[dict[str, Any]]],
@@ -113,7 +113,7 @@ def test_two_machines_share_the_packs_and_go_on_after_a_kill(
                 env=environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
             try:
-                return job.wait(timeout=280)
+                return job.wait(timeout=600)
             finally:
                 if job.poll() is None:
                     os.killpg(job.pid, signal.SIGKILL)

@@ -48,6 +48,8 @@ def page(browser: Any, live: str) -> Iterator[Any]:
         ),
     )
     found.goto(live)
+    # Its buttons work from now on.
+    found.wait_for_selector("#compute input")
     yield found
     context.close()
     assert wrong == []
@@ -320,6 +322,7 @@ def test_a_long_job_is_cancelled(page: Any) -> None:
 def test_nothing_sticks_out(browser: Any, live: str, scheme: str, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.goto(live)
+    page.wait_for_selector("#compute input")
     page.click("#example")
     fold(page)
     assert page.locator("html").evaluate("e => e.scrollWidth") == width

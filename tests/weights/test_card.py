@@ -12,7 +12,10 @@ from stemloop.folding.crf import save_crf
 from stemloop.models.foldnet import FoldNet, FoldNetConfig
 from stemloop.models.presets import EncoderConfig
 from stemloop.models.rinalmo import RiNALMo
+from stemloop.training.rbm import train_rbm
+from stemloop.training.rbm_recipe import RBMRecipe
 from stemloop.weights.card import KINDS, front_matter, write_card
+from stemloop.weights.interaction_store import load_interaction, save_interaction
 from stemloop.weights.locate import bundled
 from stemloop.weights.store import Head, save_model_dir
 
@@ -75,3 +78,22 @@ def test_folding_models_are_written_with_one(tmp_path: Path) -> None:
     card = card_of(tmp_path)
     assert (card.data.license, card.data.pipeline_tag) == ("unknown", "other")
     assert "| seed | 3 |" in card.text
+
+
+def test_runs_of_an_rbm_are_written_with_one(tmp_path: Path) -> None:
+    rows = [f"r{k},{'ACGU'[k % 4] * 3}GC,{'ab'[k % 2]}" for k in range(20)]
+    (tmp_path / "toy.csv").write_text("\n".join(["id,sequence,label", *rows]) + "\n")
+    data = {"file": "toy.csv", "name": "id", "labels": {"column": "label"}, "split": None}
+    recipe = {"task": "rbm", "name": "toy", "hidden": 3, "updates": 2, "batch": 5, "data": data}
+    train_rbm(RBMRecipe.model_validate(recipe), tmp_path, tmp_path / "run")
+    card = card_of(tmp_path / "run")
+    assert (card.data.pipeline_tag, card.data.license) == ("text-generation", "unknown")
+    assert "| update | 2 |" in card.text
+
+
+def test_models_of_interactions_are_written_with_one(tmp_path: Path) -> None:
+    stored = load_interaction("mirna-target")
+    save_interaction(tmp_path / "m", stored, card="# mine\n")
+    card = card_of(tmp_path / "m")
+    assert card.data.metrics == ["roc_auc"]
+    assert card.text.strip() == "# mine"

@@ -69,6 +69,7 @@ class Entry(Strict):
     hold_out: str | None = None
     start: str | None = None
     decoder: Literal["mea", "centroid", "mfe", "greedy", "matching", "hybrid"] = "mea"
+    homologs: Literal["known", "sequences"] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> Entry:
@@ -275,6 +276,10 @@ def _run(
                       for other in table.entries if other.name == entry.start), None)  # fmt: skip
         return _run_sequence(entry, recipes, folder, runs, say, start)
     assert table.protocol is not None
+    if entry.recipe is not None:
+        # Lines that differ in how they fold share their trainings.
+        trained = Entry(name=f"trained by {entry.recipe}, seed {entry.seed}", recipe=entry.recipe)
+        runs = output / "runs" / _slug(table, trained)
     recipe = load_recipe(recipes / entry.recipe) if entry.recipe is not None else None
     if recipe is not None and entry.seed is not None:
         recipe = recipe.model_copy(update={"seed": entry.seed})
@@ -295,6 +300,7 @@ def _run(
         runs=runs if recipe is not None else None,
         names=table.split,
         sample=table.sample,
+        homologs=entry.homologs,
         jobs=jobs,
         report=lambda name, state: (
             say(f"{name}: epoch {state.epoch}, soft F {state.soft_f:.4f}")

@@ -59,9 +59,9 @@ _WORD, _CANDIDATES = 5, 2
 _KEPT = 0.005
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Homolog:
-    """An RNA that may be homologous to those that are folded.
+    """An RNA that may be homologous to those that are folded; equal only to itself.
 
     Parameters
     ----------

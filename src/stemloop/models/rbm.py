@@ -145,8 +145,11 @@ class RBM:
 
     # Fields and energies ----------------------------------------------------------------------
     def encoding(self, visible: Tensor) -> Tensor:
-        """Indicator of every state but the first, shape (B, q - 1, N)."""
-        states = torch.arange(1, self.config.states, dtype=visible.dtype, device=self.device)
+        """Indicator of the states as the weights see them, shape (B, S, N)."""
+        first = self.config.kind == "binary"
+        states = torch.arange(
+            int(first), self.config.states, dtype=visible.dtype, device=self.device
+        )
         return (visible.unsqueeze(1) == states.unsqueeze(1)).to(self.weights.dtype)
 
     def hidden_field(self, visible: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ def _compute(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     mine = not ray.is_initialized()
     if mine:
-        ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        _start(ray)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -200,6 +200,18 @@ def _compute(
     finally:
         if mine:
             ray.shutdown()
+
+
+def _start(ray: Any) -> None:
+    """Connect to the cluster, or start one; a busy machine gets a second and a third chance."""
+    for left in (2, 1, 0):
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+            return
+        except Exception as error:  # noqa: BLE001 - Ray has no narrower class for this
+            ray.shutdown()
+            if not left or "timed out during startup" not in str(error):
+                raise StemloopError(f"Ray does not start: {error}") from error
 
 
 def _share(ray: Any, job: Job, workers: int | None) -> tuple[dict[str, float], int]:

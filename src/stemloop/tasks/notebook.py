@@ -14,8 +14,10 @@ from stemloop.records import Result, Structure
 LONGEST = 1000
 
 
-def structure_svg(structure: Structure, confidence: npt.ArrayLike | None = None) -> str | None:
-    """Drawing of a structure, None if it is too long for one.
+def structure_svg(
+    structure: Structure, confidence: npt.ArrayLike | None = None, title: str | None = None
+) -> str | None:
+    """Drawing of a structure (see `stemloop.draw.draw`), None if it is too long for one.
 
     Examples
     --------
@@ -26,7 +28,7 @@ def structure_svg(structure: Structure, confidence: npt.ArrayLike | None = None)
     """
     if not 0 < structure.record.length <= LONGEST:
         return None
-    return draw(structure, layout(structure.dot_bracket), confidence)
+    return draw(structure, layout(structure.dot_bracket), confidence, title=title)
 
 
 def result_html(result: Result) -> str:
@@ -47,7 +49,7 @@ def result_html(result: Result) -> str:
         parts.append(f"<table><tr>{names}</tr><tr>{cells}</tr></table>")
     if structure is not None:
         confidence = result.arrays.get("confidence")
-        picture = structure_svg(structure, confidence)
+        picture = structure_svg(structure, confidence, title="")
         text = f"{record.sequence}\n{structure.dot_bracket}"
         parts.append(picture or f"<pre>{escape(text)}</pre>")
     shapes = [f"{name} {'x'.join(map(str, a.shape))}" for name, a in result.arrays.items()]

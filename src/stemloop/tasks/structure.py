@@ -338,7 +338,7 @@ def fold(
     model, decoder, gamma, average, temperature, max_span, probabilities : as in FoldSettings
         How to fold.
     threshold, samples, seed, circular, window : as in FoldSettings
-        Of the decoder; structures to draw, and from which seed; the shape and length of RNAs.
+        How to fold.
     homologs : path or sequence of Homolog
         Homologous RNAs: a FASTA file, a structure file, or both kinds in a list.
     reactivity : Reactivity, optional

@@ -50,7 +50,7 @@ class Phase:
     _encoding: Tensor | None = field(default=None, repr=False)
 
     def encoding(self, machine: RBM) -> Tensor:
-        """Indicators of the states but the first, flat: (B, (q - 1) N); computed once."""
+        """Indicators of the states, flat: (B, S N); computed once."""
         if self._encoding is None:
             self._encoding = machine.encoding(self.visible).flatten(1)
         return self._encoding
@@ -85,6 +85,7 @@ def gradient(
     l1, l2 : float
         Strength of the penalties l1 sum |W| + l2 / 2 sum W^2 on W and D.
     """
+    shape = machine.weights.shape
     hd, hc = data.hidden * data.weights[:, None], chain.hidden * chain.weights[:, None]
     hidden_data, hidden_chain = hd.sum(0), hc.sum(0)
     dh = hidden_data - hidden_chain
@@ -96,9 +97,10 @@ def gradient(
         dv = v_data - chain.weights @ chain.encoding(machine)
         dw = data.encoding(machine).t() @ hd
         dw.addmm_(chain.encoding(machine).t(), hc, alpha=-1)
-    v_data = _all_states(machine, v_data, data.weights.sum())
-    dv = _all_states(machine, dv, data.weights.sum() - chain.weights.sum())
-    dw = _all_states(machine, dw, dh)
+    # A state that neither side has gets a gradient of zero, to the last bit: Adam would make full
+    # steps of what rounding leaves where one state is told from the sum of the others.
+    v_data, dv = v_data.view(shape[:2]), dv.view(shape[:2])
+    dw = dw.view(shape)
     labels_data, labels_chain = data.label_rows(machine), chain.label_rows(machine)
     l_data = data.weights @ labels_data
     dl = l_data - chain.weights @ labels_chain
@@ -123,21 +125,6 @@ def gradient(
         "label_weights": dd,
         "label_bias": dl,
     }
-
-
-def _all_states(machine: RBM, others: Tensor, total: Tensor) -> Tensor:
-    """Of Potts units add the first state: what the others, ((q - 1) N, ...), lack of the total.
-
-    Returns
-    -------
-    Tensor
-        Shape (S, N, ...).
-    """
-    sites = machine.config.visible
-    others = others.view(-1, sites, *others.shape[1:])
-    if machine.config.kind == "binary":
-        return others
-    return torch.cat(((total - others.sum(0)).unsqueeze(0), others))
 
 
 @torch.no_grad()
