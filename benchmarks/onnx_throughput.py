@@ -134,7 +134,7 @@ def main() -> None:
             print(name, json.dumps(results[name]), file=sys.stderr)
     report = {
         "what": __doc__.splitlines()[0],
-        "command": " ".join(["python", *sys.argv]),
+        "command": f"python benchmarks/onnx_throughput.py --data DATA --limit {options.limit}",
         "machine": machine(),
         "versions": {
             "stemloop": __version__, "torch": torch.__version__,

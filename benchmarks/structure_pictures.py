@@ -22,7 +22,7 @@ from matplotlib import pyplot as plt
 from stemloop.data.structures import read_labelled
 from stemloop.draw import draw
 from stemloop.evaluation.metrics import pair_scores
-from stemloop.folding.thermo import layout
+from stemloop.folding.thermo.places import layout
 from stemloop.formats.stream import atomic_output
 from stemloop.pairs import nested_subset, pairs_to_dot_bracket
 from stemloop.tasks.structure import Folder

@@ -204,7 +204,7 @@ def test_numbering_can_be_switched_off():
 
 
 def test_layout_of_viennarna_draws_the_cloverleaf():
-    from stemloop.folding.thermo import layout
+    from stemloop.folding.thermo.places import layout
 
     xy = np.asarray(layout(CLOVERLEAF))
     root = _parse(draw(_structure(TRNA, CLOVERLEAF), xy))
@@ -214,7 +214,7 @@ def test_layout_of_viennarna_draws_the_cloverleaf():
 
 
 def test_two_strands_have_ends_and_numbers_of_their_own():
-    from stemloop.folding.thermo import layout
+    from stemloop.folding.thermo.places import layout
 
     text = "((((((((((((&))))))))))))..."
     xy = layout(text)

@@ -345,3 +345,10 @@ def test_long_rnas_are_folded_in_windows_and_it_is_said(cli, tmp_path: Path) -> 
         ran = cli(*command, *more)
         assert (ran.code, f"do not go with {message}" in ran.err) == (2, True)
     assert "80 nucleotides or more" in cli("fold", path, "--window", 20).err
+
+
+def test_two_strands_are_drawn_with_two_pairs_of_ends(cli, tmp_path: Path) -> None:
+    ran = cli("fold", "-s", "GGGGAA&UUCCCC", *MODEL, "--svg", tmp_path / "drawings")
+    assert ran.code == 0, ran.err
+    (picture,) = (tmp_path / "drawings").iterdir()
+    assert picture.read_text().count("5′") == 2

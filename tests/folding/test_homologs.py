@@ -201,7 +201,7 @@ def test_what_does_not_go_with_homologs(sequence: str, more: dict[str, object]) 
 
 
 def test_files_of_both_kinds(tmp_path: Path) -> None:
-    fasta, structures = tmp_path / "a.fa", tmp_path / "b.dbn"
+    fasta, structures, aligned = tmp_path / "a.fa", tmp_path / "b.dbn", tmp_path / "c.sto"
     fasta.write_text(">a\nGGGAAACCC\n>b\nACGT\n")
     structures.write_text(">a\nGGGAAACCC\n(((...)))\n")
     found = [(homolog.sequence, homolog.pairs) for homolog in read_homologs(fasta)]
@@ -209,6 +209,12 @@ def test_files_of_both_kinds(tmp_path: Path) -> None:
     (known,) = read_homologs(structures)
     assert known.pairs is not None
     assert known.pairs.tolist() == [[0, 8], [1, 7], [2, 6]]
+    aligned.write_text(
+        "# STOCKHOLM 1.0\nx  GGG-AAACCC\ny  GG-CAAA-CC\n#=GC SS_cons  <<<....>>>\n//\n"
+        "# STOCKHOLM 1.0\nx  GGGAAACCC\n#=GC SS_cons  (((...)))\n//\n"
+    )
+    rows = [(h.sequence, h.pairs.tolist()) for h in read_homologs(aligned)]  # type: ignore[union-attr]
+    assert rows == [("GGGAAACCC", known.pairs.tolist()), ("GGCAAACC", [[0, 7], [1, 6]])]
     assert digest([known]) != digest(read_homologs(fasta)[:1])
 
 
@@ -217,6 +223,7 @@ def test_files_of_both_kinds(tmp_path: Path) -> None:
     [
         ("a.fa", "", FormatError),
         ("a.fa", ">a\nGG!\n", AlphabetError),
+        ("a.sto", "# STOCKHOLM 1.0\nx  GGGAAACCC\n//\n", StructureError),
         ("a.dbn", ">a\nGGGAAACCC\n(((...))\n", StructureError),
     ],
 )

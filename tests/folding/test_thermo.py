@@ -11,7 +11,7 @@ import RNA
 
 from stemloop.errors import UsageError
 from stemloop.folding import thermo
-from stemloop.folding.thermo import FoldOptions
+from stemloop.folding.thermo import FoldOptions, places
 from stemloop.pairs import dot_bracket_to_pairs
 
 SEQUENCE = "GCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAGAUCUGGAGG"
@@ -121,7 +121,7 @@ def test_unpaired_terms_fold_into_pair_terms() -> None:
 
 def test_layout_has_a_place_for_each_base_and_restores_the_plot_type() -> None:
     before = RNA.cvar.rna_plot_type
-    xy = thermo.layout("((((....))))((.))..()")
+    xy = places.layout("((((....))))((.))..()")
     assert xy.shape == (21, 2)
     assert np.isfinite(xy).all()
     assert len({tuple(p) for p in xy.round(3).tolist()}) == 21

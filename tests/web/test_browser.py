@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stemloop.draw import draw, draw_arcs
-from stemloop.folding.thermo import layout
+from stemloop.folding.thermo.places import layout
 from stemloop.records import SequenceRecord, Structure
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -147,8 +147,8 @@ def fold(
     homologs: Annotated[
         Path | None,
         typer.Option(
-            help="RNAs of the same families: FASTA, or structures (.dbn, .ct, .bpseq, .st). Those "
-            "that align well add what they say of each pair."
+            help="RNAs of the same families: FASTA, or structures (.dbn, .ct, .bpseq, .st, .sto). "
+            "Those that align well add what they say of each pair."
         ),
     ] = None,
     circular: Annotated[bool, typer.Option("--circular", help="The RNAs are circles.")] = False,
@@ -216,7 +216,6 @@ def fold(
         (known, "--eval", decoder is not None, "--decoder"),
         (known, "--eval", gamma is not None, "--gamma"),
         (two_strands, "two strands", layout in (Layout.ct, Layout.bpseq), f"--format {layout}"),
-        (two_strands, "two strands", svg is not None, "--svg"),
         (two_strands, "two strands", shape is not None, "--shape"),
     )
     for given, option, needed, other in (
@@ -304,13 +303,15 @@ def _in_windows(result: Result) -> str:
 
 def _draw(result: Result, folder: Path, force: bool) -> None:
     from stemloop.draw import draw
-    from stemloop.folding.thermo import layout
+    from stemloop.folding.thermo.places import layout
     from stemloop.formats.fasta import safe_filename
     from stemloop.formats.stream import atomic_output
 
     structure, record = result.structure, result.record
     assert structure is not None
-    picture = draw(structure, layout(structure.dot_bracket), result.arrays["confidence"])
+    cut = int(result.values.get("cut", 0))
+    xy = layout(structure.dot_bracket, cut)
+    picture = draw(structure, xy, result.arrays["confidence"], cut=cut)
     with atomic_output(
         folder / f"{safe_filename(record.id, record.index)}.svg", force=force
     ) as out:

@@ -1,9 +1,9 @@
 """Draw a secondary structure: bases, bonds, arcs of crossing pairs.
 
 The layout is an argument: anything that gives each nucleotide a place will do, and
-:func:`stemloop.folding.thermo.layout` gives one without overlaps. Everything is drawn in units of
-the distance between neighbours (``_STEP``), so pictures of 20 and of 500 nucleotides differ in
-size only; title and legend grow with the picture. The same input gives the same bytes.
+:func:`stemloop.folding.thermo.places.layout` gives one without overlaps. Everything is drawn in
+units of the distance between neighbours (``_STEP``), so pictures of 20 and of 500 nucleotides
+differ in size only; title and legend grow with the picture. The same input gives the same bytes.
 """
 
 from __future__ import annotations

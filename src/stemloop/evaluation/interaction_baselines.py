@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from stemloop.folding.thermo import binding_energy
+from stemloop.folding.thermo.strands import binding_energy
 from stemloop.training.interaction_features import PairInput
 
 Floats = npt.NDArray[np.float64]

@@ -25,9 +25,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ import numpy.typing as npt
 
 from stemloop.errors import InputError
 from stemloop.folding.conditions import FloatArray
+from stemloop.formats.alignment import read_alignments
 from stemloop.formats.fasta import read_sequences
 from stemloop.formats.structure import has_structure_suffix, read_structures
 from stemloop.pairs import MIN_DISTANCE
+from stemloop.records import Structure
 
 PairArray = npt.NDArray[np.int32]
 
@@ -76,7 +79,12 @@ class Homolog:
 
 
 def read_homologs(path: str | os.PathLike[str]) -> tuple[Homolog, ...]:
-    """Read homologs: FASTA or FASTQ, or a structure file (by suffix) whose structures are known.
+    """Read homologs; what a file holds is told by its suffix.
+
+    Structure files (``.dbn``, ``.ct``, ``.bpseq``, ``.st``) hold RNAs of known structure, and so do
+    Stockholm alignments (``.sto``, ``.stk``, ``.stockholm``, ``.seed``) with a consensus structure:
+    each row has the pairs of the consensus that it can form. Everything else is FASTA or FASTQ.
+    Repeated RNAs count once.
 
     Raises
     ------
@@ -85,13 +93,29 @@ def read_homologs(path: str | os.PathLike[str]) -> tuple[Homolog, ...]:
     InputError
         There are no records in it.
     """
-    if has_structure_suffix(path):
-        found = [Homolog(s.record.sequence, s.pairs) for s in read_structures(path)]
-    else:
-        found = [Homolog(record.sequence) for record in read_sequences(Path(path))]
+    found: dict[tuple[str, bytes | None], Homolog] = {}
+    for homolog in _read(path):
+        pairs = None if homolog.pairs is None else homolog.pairs.tobytes()
+        found.setdefault((homolog.sequence, pairs), homolog)
     if not found:
         raise InputError("no homologs", path=os.fspath(path))
-    return tuple(found)
+    return tuple(found.values())
+
+
+def _read(path: str | os.PathLike[str]) -> Iterator[Homolog]:
+    # Checks of corpora come with it, which folds without homologs do not wait for.
+    from stemloop.data.corpus_sources import format_of
+
+    structures: Iterable[Structure] = ()
+    if has_structure_suffix(path):
+        structures = read_structures(path)
+    elif format_of(Path(path).name) == "stockholm":
+        structures = chain.from_iterable(a.structures() for a in read_alignments(path))
+    else:
+        for record in read_sequences(path):
+            yield Homolog(record.sequence)
+    for structure in structures:
+        yield Homolog(structure.record.sequence, structure.pairs)
 
 
 def digest(homologs: Iterable[Homolog]) -> str:

@@ -29,7 +29,7 @@ from stemloop.alphabet import RNAERNIE_TYPES
 from stemloop.draw import draw
 from stemloop.draw_heatmap import heatmap
 from stemloop.errors import InputError, OutputExistsError, UsageError, WeightsError
-from stemloop.folding.thermo import layout
+from stemloop.folding.thermo.places import layout
 from stemloop.formats.fasta import records_of, safe_filename
 from stemloop.formats.folder import new_dir
 from stemloop.formats.stream import Source

@@ -26,7 +26,7 @@ import numpy as np
 
 from stemloop.data.interactions import Pair
 from stemloop.errors import InputError
-from stemloop.folding import thermo
+from stemloop.folding.thermo import strands
 from stemloop.training.interaction import logits
 from stemloop.training.interaction_features import PairInput
 from stemloop.weights.interaction_store import StoredInteraction, load_interaction
@@ -102,7 +102,7 @@ class Interactor:
                 "opening_energy": round(opening, 2),
             }
         elif self.model == "cofold":
-            gain = thermo.binding_energy(pair.first, pair.second)
+            gain = strands.binding_energy(pair.first, pair.second)
             values = {"binding_energy": round(gain, 2)}
         return names | values | _duplex(item, 0)
 

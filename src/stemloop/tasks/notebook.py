@@ -7,7 +7,7 @@ from html import escape
 import numpy.typing as npt
 
 from stemloop.draw import draw
-from stemloop.folding.thermo import layout
+from stemloop.folding.thermo.places import layout
 from stemloop.records import Result, Structure
 
 #: Nucleotides; a longer RNA takes seconds to lay out, and nobody could read its letters.
@@ -15,7 +15,10 @@ LONGEST = 1000
 
 
 def structure_svg(
-    structure: Structure, confidence: npt.ArrayLike | None = None, title: str | None = None
+    structure: Structure,
+    confidence: npt.ArrayLike | None = None,
+    title: str | None = None,
+    cut: int = 0,
 ) -> str | None:
     """Drawing of a structure (see `stemloop.draw.draw`), None if it is too long for one.
 
@@ -28,7 +31,8 @@ def structure_svg(
     """
     if not 0 < structure.record.length <= LONGEST:
         return None
-    return draw(structure, layout(structure.dot_bracket), confidence, title=title)
+    xy = layout(structure.dot_bracket, cut)
+    return draw(structure, xy, confidence, title=title, cut=cut)
 
 
 def result_html(result: Result) -> str:
@@ -49,7 +53,8 @@ def result_html(result: Result) -> str:
         parts.append(f"<table><tr>{names}</tr><tr>{cells}</tr></table>")
     if structure is not None:
         confidence = result.arrays.get("confidence")
-        picture = structure_svg(structure, confidence, title="")
+        cut = int(result.values.get("cut", 0))
+        picture = structure_svg(structure, confidence, title="", cut=cut)
         text = f"{record.sequence}\n{structure.dot_bracket}"
         parts.append(picture or f"<pre>{escape(text)}</pre>")
     shapes = [f"{name} {'x'.join(map(str, a.shape))}" for name, a in result.arrays.items()]

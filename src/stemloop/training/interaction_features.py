@@ -11,7 +11,7 @@ import torch
 
 from stemloop.data.interactions import Pair
 from stemloop.data.mirna_sites import SEEDS, seed_match
-from stemloop.folding.thermo import Duplex, duplex, opening_energy
+from stemloop.folding.thermo.strands import Duplex, duplex, opening_energy
 from stemloop.models.interaction_head import BEYOND, PairBatch, codes, pad
 
 Floats = npt.NDArray[np.float32]

@@ -282,12 +282,12 @@ def _number(value: Any) -> float | None:
 
 def _layout(result: Result) -> list[list[float]]:
     """Places of the nucleotides in a drawing, neighbours about 1 apart."""
-    from stemloop.folding.thermo import layout
+    from stemloop.folding.thermo.places import layout
 
     structure = result.structure
     assert structure is not None
     brackets, cut = structure.dot_bracket, int(result.values.get("cut", 0))
-    xy = layout(f"{brackets[:cut]}{CUT}{brackets[cut:]}" if cut else brackets)
+    xy = layout(brackets, cut)
     steps = np.linalg.norm(np.diff(xy, axis=0), axis=1) if len(xy) > 1 else np.ones(1)
     return np.round(xy / (np.median(steps) or 1.0), 3).tolist()
 

@@ -1,4 +1,4 @@
-"""ViennaRNA as the thermodynamic engine: the only file that imports ``RNA``.
+"""ViennaRNA as the thermodynamic engine: the only package that imports ``RNA``.
 
 The energy of a structure s is
 
@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import RNA
@@ -37,7 +37,7 @@ _ENERGY_PER_NT = -0.3
 
 def _load_turner1999_measured() -> None:
     RNA.params_load_RNA_Turner1999()
-    loops = files("stemloop.folding") / "measured_loops.par"
+    loops = files("stemloop.folding.thermo") / "measured_loops.par"
     RNA.params_load_from_string(loops.read_text(encoding="utf-8"), "measured loops")
 
 
@@ -385,126 +385,3 @@ def structure_energy(
 ) -> float:
     """Nearest-neighbour energy of one structure, see `structure_energies`."""
     return structure_energies(sequence, [dot_bracket], options)[0]
-
-
-class Duplex(NamedTuple):
-    """The most stable duplex of two strands; places from 0, half open."""
-
-    energy: float
-    dot_bracket: str
-    first: tuple[int, int]
-    second: tuple[int, int]
-
-
-def duplex(first: str, second: str) -> Duplex:
-    """Most stable duplex without pairs inside a strand (RNAduplex, Turner 2004, 37 degrees).
-
-    Parameters
-    ----------
-    first, second : str
-        RNAs, 5' to 3'.
-
-    Returns
-    -------
-    Duplex
-        Energy (kcal/mol), 0 where nothing can pair; pairs of the two stretches as ``(((&)))``, and
-        where the stretches lie.
-
-    Examples
-    --------
-    >>> duplex("AAGGGGAA", "CCCC")
-    Duplex(energy=-7.1, dot_bracket='((((&))))', first=(2, 6), second=(0, 4))
-    """
-    use_parameters("turner2004")
-    found = RNA.duplexfold(first, second)
-    one, other = found.structure.split(CUT)
-    if "(" not in one:
-        return Duplex(0.0, CUT, (0, 0), (0, 0))
-    # The last place of the first stretch and the first of the second are given, from 1; bases that
-    # dangle are part of both.
-    start = found.i - len(one) + len(one) - len(one.lstrip("."))
-    at = found.j - 1 + len(other) - len(other.lstrip("."))
-    one, other = one.strip("."), other.strip(".")
-    return Duplex(
-        round(float(found.energy), 2), one + CUT + other,
-        (start, start + len(one)), (at, at + len(other)),
-    )  # fmt: skip
-
-
-def binding_energy(first: str, second: str) -> float:
-    """What two strands gain by binding, pairs inside each allowed (RNAcofold, Turner 2004, 37 C).
-
-    Returns
-    -------
-    float
-        kcal/mol: the best structure of both against the best ones of each.
-
-    Examples
-    --------
-    >>> binding_energy("GGGG", "CCCC") < -4
-    True
-    """
-    use_parameters("turner2004")
-    alone = sum(float(RNA.fold_compound(text).mfe()[1]) for text in (first, second))
-    return float(RNA.fold_compound(first + CUT + second).mfe_dimer()[1]) - alone
-
-
-def opening_energy(sequence: str, start: int, stop: int, window: int = 200) -> float:
-    """Free energy that keeping a stretch unpaired costs, kcal/mol (RNAplfold's accessibility).
-
-    Parameters
-    ----------
-    sequence : str
-        RNA.
-    start, stop : int
-        The stretch, from 0, half open.
-    window : int
-        Of the averaged local folds; pairs span three quarters of it at most.
-
-    Examples
-    --------
-    >>> opening_energy("GGGGGAAAACCCCC", 0, 5) > 3 > opening_energy("AAAAAAAAAAAA", 0, 5)
-    True
-    """
-    use_parameters("turner2004")
-    size = min(window, len(sequence))
-    span = size if size == len(sequence) else 3 * size // 4
-    table = RNA.pfl_fold_up(sequence, stop - start, size, span)
-    return -k_t() * math.log(max(table[stop][stop - start], 1e-12))
-
-
-def layout(dot_bracket: str) -> FloatArray:
-    """Places of the nucleotides in a drawing without overlaps (RNApuzzler), shape (L, 2).
-
-    y points downwards: the first helix hangs from its 5' and 3' ends. RNApuzzler crashes on
-    hairpins of fewer than three nucleotides, so their pairs are left out of the layout. Two strands
-    have ``&`` between them, which takes the room of a loop and has no place of its own.
-
-    Examples
-    --------
-    >>> layout("((((....))))").shape, layout("((((&))))").shape
-    ((12, 2), (8, 2))
-    """
-    first, cut, second = dot_bracket.partition(CUT)
-    if cut:
-        gap = 4
-        xy = layout(first + gap * "." + second)
-        return np.delete(xy, np.s_[len(first) : len(first) + gap], axis=0)
-    places = ["."] * len(dot_bracket)
-    opened: list[int] = []
-    inner = -1  # start of the pair kept last: it lies inside (i, j) if it is beyond i
-    for j, character in enumerate(dot_bracket):
-        if character == "(":
-            opened.append(j)
-        elif character == ")":
-            i = opened.pop()
-            if j - i > 3 or inner > i:
-                places[i], places[j], inner = "(", ")", i
-    before = RNA.cvar.rna_plot_type
-    RNA.cvar.rna_plot_type = RNA.PLOT_TYPE_PUZZLER
-    try:
-        points = RNA.get_xy_coordinates("".join(places))
-    finally:
-        RNA.cvar.rna_plot_type = before
-    xy = [(points.get(k).X, points.get(k).Y) for k in range(len(dot_bracket))]
-    return np.array(xy, np.float64).reshape(-1, 2)
