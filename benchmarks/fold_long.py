@@ -1,6 +1,6 @@
 """Seconds and memory that long RNAs take, and what windows change.
 
-    python benchmarks/fold_long.py --data ../shared/data -o benchmarks/results/fold_long.json
+    python benchmarks/fold_long.py --data DATA -o benchmarks/results/fold_long.json
 
 Time and memory: random RNAs of uniform composition, seeded, each folded by the default model in a
 process of its own, as `stemloop fold` does; memory is the most that the process held.
@@ -107,7 +107,7 @@ def compare(sequences: list[str], window: int) -> dict[str, Any]:
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rnas", type=int, default=8, help="RNAs that windows are compared on")

@@ -1,6 +1,6 @@
 """How much of motif masking lands in motifs: RNAErnie's published behaviour beside ours.
 
-    python benchmarks/motif_hits.py --data ../shared/data -o benchmarks/results/motif_hits.json
+    python benchmarks/motif_hits.py --data DATA -o benchmarks/results/motif_hits.json
 
 First, of each published motif list: the entries that can match an RNA at all. Then real RNAs are
 masked by the motif strategy and by the equal mixture of all three, as published and as here, with

@@ -1,6 +1,6 @@
 """How full packs are, and what planning an epoch of 17 million sequences costs.
 
-    python benchmarks/packing.py --data ../shared/data -o benchmarks/results/packing.json
+    python benchmarks/packing.py --data DATA -o benchmarks/results/packing.json
 
 Lengths are those of real RNAs: Rfam seeds, human lncRNAs (cropped to the window) and mature
 microRNAs. Three mixtures are packed for three budgets and compared with next-fit, which fills one
@@ -131,7 +131,7 @@ def large_epoch(pool: Lengths, count: int, budget: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("-o", "--output", default="-")
     parser.add_argument("--window", type=int, default=1020)
     parser.add_argument("--clusters", type=int, default=17_000_000)

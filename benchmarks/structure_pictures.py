@@ -1,6 +1,7 @@
 """Pictures of docs/structure-accuracy.md: scores by family, and one RNA known and predicted.
 
-    python benchmarks/structure_pictures.py benchmarks/results/archiveii_held_out_seed0.tsv.gz \
+    python benchmarks/structure_pictures.py benchmarks/results/archiveii_family_fold_seed0.tsv.gz \
+        --homologs benchmarks/results/archiveii_family_fold_homologs_seed0.tsv.gz \
         --peers PEERS.csv.gz --structures DATA/2_secstruct/ArchiveII.csv.xz --model MODEL \
         --rna telomerase --output docs/images
 """
@@ -31,6 +32,7 @@ from stemloop.tasks.structure_settings import FoldSettings
 #: Peers that are shown, with their colours; ours comes first.
 SHOWN = {
     "stemloop": "#1b6ca8",
+    "stemloop, homologous sequences": "#0b3954",
     "RNAfold-MEA": "#9aa5ad",
     "LinearPartition-C": "#c9ced2",
     "RiNALMo": "#d1852b",
@@ -38,22 +40,24 @@ SHOWN = {
 }
 
 
-def read_relaxed(path: str, peer: bool) -> dict[tuple[str, str], dict[str, float]]:
-    """Relaxed F1 by (model, family) and RNA."""
+def read_relaxed(path: str, ours: str = "") -> dict[tuple[str, str], dict[str, float]]:
+    """Relaxed F1 by (model, family) and RNA; `ours` is the name of our own scores."""
     found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     with gzip.open(path, "rt") as lines:
-        if peer:
+        if ours:
+            for row in csv.DictReader(lines, delimiter="\t"):
+                found[ours, row["family"]][row["id"]] = float(row["relaxed_f1"])
+        else:
             for row in csv.DictReader(lines):
                 found[row["model"], row["family"]][row["id"]] = float(row["f1_shift"])
-        else:
-            for row in csv.DictReader(lines, delimiter="\t"):
-                found["stemloop", row["family"]][row["id"]] = float(row["relaxed_f1"])
     return found
 
 
-def boxes(ours: str, peers: str, output: Path) -> None:
+def boxes(ours: str, homologs: str, peers: str, output: Path) -> None:
     """Box plots: a group a family, a box a program."""
-    scores = read_relaxed(ours, peer=False) | read_relaxed(peers, peer=True)
+    scores = read_relaxed(peers)
+    for name, path in zip(SHOWN, (ours, homologs), strict=False):
+        scores |= read_relaxed(path, name)
     families = sorted({family for _, family in scores}, key=str.lower)
     figure, axes = plt.subplots(figsize=(10, 4.2))
     width = 0.8 / len(SHOWN)
@@ -72,7 +76,10 @@ def boxes(ours: str, peers: str, output: Path) -> None:
     axes.set_ylabel("F1 (shifts of one allowed)")
     axes.set_ylim(-0.02, 1.02)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(ncols=len(SHOWN), frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axes.legend(
+        ncols=len(SHOWN), frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        handlelength=1.2, columnspacing=1.4,
+    )  # fmt: skip
     figure.tight_layout()
     with atomic_output(output / "structure-families.svg", force=True, binary=True) as out:
         figure.savefig(out, format="svg", metadata={"Date": None})
@@ -100,6 +107,7 @@ def one_rna(structures: str, model: str, name: str, output: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scores")
+    parser.add_argument("--homologs", required=True, help="scores with homologous sequences")
     parser.add_argument("--peers", required=True)
     parser.add_argument("--structures", required=True)
     parser.add_argument("--model", required=True, help="a model that has not seen the RNA's class")
@@ -107,7 +115,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    boxes(options.scores, options.peers, options.output)
+    boxes(options.scores, options.homologs, options.peers, options.output)
     one_rna(options.structures, options.model, options.rna, options.output)
 
 

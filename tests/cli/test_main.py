@@ -181,3 +181,10 @@ def test_a_full_disk(tmp_path: Path, redirected: bool) -> None:
     assert done.returncode == 4
     name = b"standard output" if redirected else b"/dev/full"
     assert done.stderr == b"error: " + name + b": no space is left\n"
+
+
+def test_an_option_that_breaks_a_recipe_is_no_traceback(cli) -> None:
+    recipe = Path(__file__).parents[2] / "recipes" / "tiny-test.yaml"
+    ran = cli("pretrain", recipe, "--corpus", "c", "-o", "run", "--steps", 5)
+    assert ran.code == 2
+    assert "warm_up must be below steps" in ran.err

@@ -174,6 +174,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rna.fa.gz").write_bytes(gzip.compress(rna.encode()))
     (folder / "known.ct").write_text("2 x\n1 G 0 2 0 1\n2 C 1 0 0 2\n")
     (folder / "known.dbn").write_text(">x\nGGGGAAAACCCC\n((((....))))\n")
+    seed = "# STOCKHOLM 1.0\na GGGGAAAACCCC\nb GGCGAAAACGCC\n#=GC SS_cons <<<<....>>>>\n//\n"
+    (folder / "Rfam.seed.gz").write_bytes(gzip.compress(seed.encode()))
     (folder / "reactivities").mkdir()
     for name in "ab":
         (folder / "reactivities" / f"{name}.shape").write_text("1 0.1\n6 1.2\n")
@@ -183,8 +185,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = [f"{rna},{'ab'[i % 2]}" for i, rna in enumerate(rnas)]
     (folder / "mine.csv").write_text("\n".join(["seq,family", *table]) + "\n")
     table = [f"{rna}\t{rna.count('G') / 10}" for rna in rnas]
-    (folder / "a.tsv").write_text("\n".join(["utr\tte", *table[:25]]) + "\n")
-    (folder / "b.tsv").write_text("\n".join(["utr\tte", *table[25:]]) + "\n")
+    (folder / "a.tsv").write_text("\n".join(["sequence\tte", *table[:25]]) + "\n")
+    (folder / "b.tsv").write_text("\n".join(["sequence\tte", *table[25:]]) + "\n")
     _machine(folder)
     return folder
 

@@ -48,6 +48,15 @@ def structures() -> Shown:
             if peer["peer"] == "RNAfold-MEA":
                 score = peer["macro"]["f1"]
                 yield page, f"+{between(score | {'mean': score['difference']})}"
+    report = result("archiveii_family_fold_homologs_seed0")
+    strict, relaxed = (report["macro"][k] for k in ("f1", "relaxed_f1"))
+    row = " | ".join(f(x["scores"]["f1"]["mean"]) for x in report["families"].values())
+    name = "**with homologous sequences**, seed 0"
+    yield page, f"| {name} | **{f(strict['mean'])}/{f(relaxed['mean'])}** | {row} |"
+    yield page, f"**{between(strict)}**, one end shifted **{f(relaxed['mean'])}**"
+    strata = report["strata"]["length"]
+    row = " | ".join(f(strata[k]["scores"]["f1"]["mean"]) for k in ("short", "medium", "long"))
+    yield page, f"| {name} | {row} |"
     report = result("archiveii_family_fold_seed0")
     yield page, f"on the {report['rnas']:,} RNAs of ArchiveII"
     for peer in report["comparisons"]:
@@ -211,6 +220,13 @@ def speeds() -> Shown:
     batch = result("fold_batch")
     seconds = f"{batch['wall_seconds']:.0f} seconds ({batch['cpu_seconds']:.0f} of CPU time)"
     yield "fold.md", f"{batch['rnas']:,} RNAs of {batch['length']} nt took {seconds}"
+    steps = {step["line"]: step for step in result("walkthrough")["steps"]}
+    install = steps[".venv/bin/pip install -c constraints.txt ."]
+    fold = steps[".venv/bin/stemloop fold examples/rnas.fa"]
+    page = steps["stemloop serve: start to the page"]
+    yield "install.md", f"took {install['seconds']:.0f} s ({install['cpu_seconds']:.0f} s of CPU"
+    yield "install.md", f"{fold['seconds']:.1f} s ({fold['cpu_seconds']:.1f} s)"
+    yield "install.md", f"after {page['seconds']:.1f} s"
     for hidden, run in result("rbm_throughput")["hidden"].items():
         names = ("stemloop ff", "stemloop pcd", "rbms pcd", "annadca pcd")
         row = " | ".join(f(run[name]["cpu_seconds_an_update"]) for name in names)

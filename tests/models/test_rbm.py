@@ -16,6 +16,7 @@ from stemloop.models.rbm_chains import (
     generate,
     guess_labels,
     joint,
+    tempered,
     trajectory_log_partitions,
 )
 from stemloop.models.rbm_config import RBMConfig
@@ -192,6 +193,31 @@ class TestAgainstEnumeration:
         for machine, one in zip(ages, found, strict=True):
             assert one.value == pytest.approx(table(machine)[1], abs=5 * one.error + 1e-6)
             assert 0 < one.error < 0.15
+
+
+def test_tempering_leaves_a_basin_that_plain_chains_keep() -> None:
+    """Two states far apart, one three times as likely as the other."""
+    config = RBMConfig("binary", 8, 2, "01")
+    tensors = {k: torch.zeros(s) for k, s in config.shapes().items()}
+    tensors["weights"] += 4.0
+    # All ones against all zeros: exp(8 a) (1 + e^(b + 32))^2 to (1 + e^b)^2.
+    tensors["hidden_bias"] += -16.0
+    tensors["visible_bias"] += (math.log(3) - 32) / 8
+    machine = RBM(config, tensors)
+    rows = all_visible(config)
+    exact = torch.softmax(-machine.marginal_free_energy(rows).double(), 0)
+    powers = torch.tensor([2**i for i in reversed(range(8))])
+    labels = torch.zeros(4000, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    away = []
+    even = {"visible_frequencies": torch.full((1, 8), 0.5)}
+    for draw, more in ((generate, {}), (tempered, even)):
+        visible = draw(machine, labels, 60, generator, **more)
+        seen = torch.bincount(visible.long() @ powers, minlength=256) / len(labels)
+        away.append(float((seen - exact).abs().sum() / 2))
+    plain, through = away
+    assert plain > 0.2
+    assert through < 0.05
 
 
 def test_fixed_sites_stay() -> None:

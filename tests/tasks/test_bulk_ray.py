@@ -18,7 +18,7 @@ import torch
 from stemloop.models.presets import EncoderConfig
 from stemloop.models.rinalmo import RiNALMo
 from stemloop.tasks.bulk import block_folder, block_name
-from stemloop.tasks.bulk_ray import INPUT, TRIES, Worker, _write_input
+from stemloop.tasks.bulk_ray import INPUT, TRIES, Worker, _write_input, start_ray
 from stemloop.tasks.bulk_records import plan_fold
 from stemloop.tasks.structure_settings import FoldSettings
 from stemloop.weights.store import save_model_dir
@@ -31,10 +31,7 @@ def cluster() -> Iterator[Any]:
     """Two processors of this machine as a cluster."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = pytest.importorskip("ray", reason="Ray is not installed (the extra 'cluster')")
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-        object_store_memory=100_000_000,
-    )  # fmt: skip
+    start_ray(ray, address="local", num_cpus=2, object_store_memory=100_000_000)
     yield ray
     ray.shutdown()
 

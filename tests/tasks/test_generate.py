@@ -83,6 +83,14 @@ def test_samples_carry_their_label(run: Path) -> None:
     assert [r.record.sequence for r in fewer] == [r.record.sequence for r in results[100:107]]
 
 
+def test_parallel_tempering(run: Path) -> None:
+    results = sample(run, 100, labels=["two"], steps=30, temperatures=4, seed=2)
+    texts = [r.record.sequence for r in results]
+    assert np.mean([[a == b for a, b in zip(t, OWN["two"], strict=True)] for t in texts]) > 0.65
+    again = sample(run, 5, labels=["two"], steps=30, temperatures=4, seed=2)
+    assert [r.record.sequence for r in again] == texts[:5]
+
+
 def test_sites_that_are_kept(run: Path) -> None:
     results = sample(run, 50, labels=["two"], start="GGCATTTTTT", keep=[0, 1, 2])
     assert {r.record.sequence[:3] for r in results} == {"GGC"}
@@ -98,6 +106,7 @@ def test_sites_that_are_kept(run: Path) -> None:
         ({"start": "GGCAJGCC-A"}, "'J' in the sequence"),
         ({"start": "GGCAAGCC-A", "keep": [10]}, "site 10 of 10"),
         ({"steps": -1}, "after -1 steps"),
+        ({"start": "GGCAUGCC-A", "temperatures": 3}, "starts at random states"),
     ],
 )
 def test_what_cannot_be_drawn(run: Path, options: dict[str, Any], message: str) -> None:

@@ -119,7 +119,7 @@ def pair_head(
     from stemloop.tasks.base import pick_device
     from stemloop.training.pair_head import PairHeadTrainer
     from stemloop.training.pair_head_recipe import PairHeadRecipe
-    from stemloop.training.recipe_base import read_recipe
+    from stemloop.training.recipe_base import read_recipe, revise
     from stemloop.training.structure_data import HoldOut
     from stemloop.training.structure_data import hold_out as leave_out
     from stemloop.weights.store import load
@@ -129,7 +129,7 @@ def pair_head(
     changes = {} if seed is None else {"seed": seed}
     if frozen:
         changes["unfreeze"] = None
-    parsed = PairHeadRecipe.model_validate(parsed.model_dump() | changes)
+    parsed = revise(parsed, changes)
     if embeddings is not None and parsed.unfreeze is not None:
         raise UsageError("--embeddings is for a frozen encoder: give --frozen too")
     held = leave_out(hold_out, read_archiveii(data)) if hold_out else HoldOut()

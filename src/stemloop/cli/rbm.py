@@ -88,6 +88,9 @@ def sample(
     keep: Keep = None,
     ungapped: Annotated[bool, typer.Option("--ungapped", help="Leave out gaps.")] = False,
     hidden_chain: HiddenChain = None,
+    temperatures: Annotated[
+        int, typer.Option(min=1, help="Parallel tempering with so many copies of a chain.")
+    ] = 1,
     age: Age = None,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -105,7 +108,7 @@ def sample(
     stored = load_rbm(model, age=age, device=pick_device(device))
     results = draw(
         stored, count, labels=label or (), steps=steps, seed=seed, start=start, keep=sites_of(keep),
-        hidden=hidden_mode(hidden_chain),
+        hidden=hidden_mode(hidden_chain), temperatures=temperatures,
     )  # fmt: skip
     facts = {"CC": f"{stored.facts.get('name', 'RBM')}, {steps} Gibbs steps, seed {seed}"}
     write_results(output, results, ungapped=ungapped, facts=facts, force=force)

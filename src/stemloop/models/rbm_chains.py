@@ -72,6 +72,62 @@ def generate(
 
 
 @torch.no_grad()
+def tempered(
+    machine: RBM,
+    labels: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    temperatures: int = 10,
+    visible_frequencies: Tensor | None = None,
+) -> Tensor:
+    """Visible states by parallel tempering, the labels held fixed.
+
+    Every chain has copies at inverse temperatures from 0 (independent sites) to 1 (the machine);
+    after each Gibbs step, neighbouring copies change places with the probability that keeps the
+    distribution of each. What one copy cannot leave, it leaves through the others.
+
+    Parameters
+    ----------
+    machine, labels, steps, generator
+        As for `generate`; labels as numbers.
+    temperatures : int
+        Copies of a chain, at least 2.
+    visible_frequencies : Tensor, optional
+        Of the data, shape (S, N): the independent sites; the machine's visible bias otherwise.
+
+    Returns
+    -------
+    Tensor
+        States of the copies of the machine itself, uint8 (B, N).
+
+    Raises
+    ------
+    UsageError
+        Fewer than two temperatures.
+    """
+    if temperatures < 2:
+        raise UsageError("parallel tempering needs at least 2 temperatures")
+    first = _first(machine, visible_frequencies)
+    levels = [_tempered(machine, first, k / (temperatures - 1)) for k in range(temperatures)]
+    tables = [ChainTables(level) for level in levels]
+    states = [machine.random_visible(len(labels), generator) for _ in levels]
+    for step in range(steps):
+        for k, table in enumerate(tables):
+            units = table.hidden_units(states[k], labels, generator, "sample")
+            states[k] = table.sample_visible(units, generator)
+        for k in range(step % 2, temperatures - 1, 2):
+            low, high = levels[k], levels[k + 1]
+            one, two = states[k], states[k + 1]
+            gain = low.free_energy(one, labels) - low.free_energy(two, labels)
+            gain += high.free_energy(two, labels) - high.free_energy(one, labels)
+            draw = torch.rand(len(labels), generator=generator, device=machine.device)
+            swap = (draw.log() < gain).unsqueeze(1)
+            states[k], states[k + 1] = torch.where(swap, two, one), torch.where(swap, one, two)
+    return states[-1]
+
+
+@torch.no_grad()
 def guess_labels(
     machine: RBM,
     visible: Tensor,

@@ -174,7 +174,7 @@ def _compute(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     mine = not ray.is_initialized()
     if mine:
-        _start(ray)
+        start_ray(ray)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -202,11 +202,11 @@ def _compute(
             ray.shutdown()
 
 
-def _start(ray: Any) -> None:
+def start_ray(ray: Any, **options: Any) -> None:
     """Connect to the cluster, or start one; a busy machine gets a second and a third chance."""
     for left in (2, 1, 0):
         try:
-            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **options)
             return
         except Exception as error:  # noqa: BLE001 - Ray has no narrower class for this
             ray.shutdown()

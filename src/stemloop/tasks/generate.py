@@ -55,6 +55,7 @@ def sample(
     start: str | None = None,
     keep: Sequence[int] = (),
     hidden: HiddenMode | None = None,
+    temperatures: int = 1,
     device: str = "cpu",
 ) -> list[Result]:
     """Draw sequences.
@@ -79,6 +80,9 @@ def sample(
     hidden : str, optional
         ``sample`` or ``mean``, see `stemloop.models.rbm_tables.HiddenMode`; as in training by
         default. Means make less noisy sequences.
+    temperatures : int
+        More than 1: parallel tempering with so many copies of a chain, for machines whose plain
+        chains do not mix (trained by PCD, or large weights).
     device : str
         Where to compute.
 
@@ -108,13 +112,15 @@ def sample(
     """
     import torch
 
-    from stemloop.models.rbm_chains import generate
+    from stemloop.models.rbm_chains import generate, tempered
 
     stored = loaded(model, device)
     machine, config = stored.machine, stored.machine.config
     numbers = label_numbers(stored, labels or config.labels)
     if count < 1 or steps < 0:
         raise UsageError(f"{count} sequences after {steps} steps")
+    if temperatures > 1 and (start or hidden == "mean"):
+        raise UsageError("parallel tempering starts at random states and draws hidden units")
     first, fixed = starting_point(stored, start, keep)
     results: list[Result] = []
     for number in numbers:
@@ -122,10 +128,18 @@ def sample(
         rows = torch.full((BLOCK,), number, device=machine.device)
         for begin in range(0, count, BLOCK):
             generator = block_generator(machine.device, seed, number, begin // BLOCK)
-            visible = generate(
-                machine, rows, steps, generator, fixed=fixed, hidden=hidden or stored.hidden_chain,
-                start=None if first is None else first.expand(BLOCK, -1),
-            )[: count - begin]  # fmt: skip
+            if temperatures > 1:
+                visible = tempered(
+                    machine, rows, steps, generator, temperatures=temperatures,
+                    visible_frequencies=stored.extra.get("visible_frequencies"),
+                )  # fmt: skip
+            else:
+                visible = generate(
+                    machine, rows, steps, generator, fixed=fixed,
+                    hidden=hidden or stored.hidden_chain,
+                    start=None if first is None else first.expand(BLOCK, -1),
+                )  # fmt: skip
+            visible = visible[: count - begin]
             for k, values in enumerate(values_of(stored, visible)):
                 chance = values.pop("_posterior")[number]
                 text = "".join(config.letters[s] for s in visible[k].tolist())
