@@ -63,7 +63,7 @@ def main() -> None:
         one, ray = (folder / f"{kind}.parquet" for kind in ("one", "ray"))
         result = {
             "benchmark": "ray_faults",
-            "command": f"python benchmarks/ray_faults.py --seed {options.seed}",
+            "command": "python " + " ".join(sys.argv),
             "seed": options.seed,
             "commit": subprocess.run(
                 ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
