@@ -5,7 +5,8 @@
 `fold` (the default model) and `embed` (`stemloop-pico`), one thread a process, RNAs of one length.
 ``seconds`` is the whole command, start-up included; ``per_second`` is the rate between the first
 finished block and the last, which is what remains of a long run. ``load_before`` is the load
-average: on a machine of two cores anything above 0 takes from the second worker.
+average: on a machine of two cores anything above 0 takes from the second worker. ``cpu_seconds``,
+of all processes but those of Ray, do not depend on it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import platform
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", default="-")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tasks", nargs="+", default=["fold", "embed"])
     parser.add_argument("--fold-rnas", type=int, default=500)
     parser.add_argument("--embed-rnas", type=int, default=2000)
     parser.add_argument("--length", type=int, default=100)
@@ -43,7 +46,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for task, count in (("fold", options.fold_rnas), ("embed", options.embed_rnas)):
+        for task in options.tasks:
+            count = {"fold": options.fold_rnas, "embed": options.embed_rnas}[task]
             source = folder / f"{task}.fa"
             draw = random.Random(options.seed)
             source.write_text(
@@ -66,7 +70,7 @@ def main() -> None:
                 sys.exit(f"{task}: the outputs differ")
     result = {
         "benchmark": "bulk_scaling",
-        "command": f"python benchmarks/bulk_scaling.py --seed {options.seed}",
+        "command": "python " + " ".join(sys.argv),
         "seed": options.seed,
         "commit": subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
@@ -107,7 +111,7 @@ def measure(
         engine = ["--engine", "ray", "--workers", str(processes)] if how == "ray" else []
         lines = [[*program, *command, *engine, "-o", str(target)]]
         watched = [target.with_name(target.name + ".blocks")]
-    load = os.getloadavg()[0]
+    load, used = os.getloadavg()[0], _cpu()
     began = time.monotonic()
     runs = [subprocess.Popen(line, env={**os.environ, "RAY_ADDRESS": "local"}) for line in lines]
     seen: list[tuple[float, int]] = []
@@ -122,7 +126,7 @@ def measure(
         time.sleep(0.02)
     if any(run.returncode for run in runs):
         sys.exit(f"{lines[0]} failed")
-    seconds = time.monotonic() - began
+    seconds, used = time.monotonic() - began, _cpu() - used
     if how == "shards":
         merge = [*program, "merge", *map(str, parts), "-o", str(target)]
         subprocess.run(merge, check=True, stderr=subprocess.DEVNULL)
@@ -132,8 +136,16 @@ def measure(
     if len(seen) > 1:
         (first, some), (last, all_) = seen[0], seen[-1]
         row["per_second"] = round((all_ - some) * size / (last - first), 1)
+    if how != "ray":
+        row["cpu_seconds"] = round(used, 1)
     row["load_before"] = round(load, 1)
     return row, hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def _cpu() -> float:
+    """CPU seconds of the processes that were started here and have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 if __name__ == "__main__":

@@ -57,6 +57,17 @@ def structures() -> Shown:
     strata = report["strata"]["length"]
     row = " | ".join(f(strata[k]["scores"]["f1"]["mean"]) for k in ("short", "medium", "long"))
     yield page, f"| {name} | {row} |"
+    report = result("archiveii_family_fold_homologs_turner2004")
+    strict, relaxed = (f(report["macro"][k]["mean"]) for k in ("f1", "relaxed_f1"))
+    yield page, f"on a sample of {report['rnas']} of the RNAs"
+    yield page, f"reach {strict}/{relaxed}"
+    report = result("archiveii_random_homologs")
+    strict, relaxed = (report["macro"][k] for k in ("f1", "relaxed_f1"))
+    yield page, f"**{between(strict)}**, one end shifted **{f(relaxed['mean'])}**"
+    row = " | ".join(f(x["scores"]["f1"]["mean"]) for x in report["families"].values())
+    yield page, f"| {row} |"
+    knotted = report["strata"]["pseudoknots"]["with"]["scores"]["f1"]["mean"]
+    yield page, f"1,007 RNAs that have some are at {f(knotted)}"
     report = result("archiveii_family_fold_seed0")
     yield page, f"on the {report['rnas']:,} RNAs of ArchiveII"
     for peer in report["comparisons"]:
@@ -74,17 +85,36 @@ def pseudoknots() -> Shown:
 
 
 def classes() -> Shown:
-    report = result("ncrna_class_frozen")
+    whole, frozen = result("ncrna_class"), result("ncrna_class_frozen")
+    more = whole["further"]["de-duplicated"]
+    ours, words = "`ncrna-class`", "words of 1 to 5, logistic regression"
+    rows = [(f"{ours}: all of `stemloop-pico` fine-tuned", whole["methods"]["model"])]
+    rows += [(ours, part["model"]) for part in (whole["unlike"], more["whole"], more["methods"])]
     for part in ("methods", "unlike"):
-        for method, name in (
-            ("model", "head on frozen `stemloop-pico`"),
-            ("k-mers", "words of 1 to 5, logistic regression"),
-        ):
-            score = report[part][method]
-            if (part, method) == ("methods", "model"):
-                name += " (ships as `ncrna-class`)"
-            rest = f"{f(score['macro_f1']['value'])} | {f(score['mcc']['value'])}"
-            yield "function.md", f"| {name} | {between(score['accuracy'])} | {rest} |"
+        rows.append(("head on frozen `stemloop-pico`", frozen[part]["model"]))
+    every = (whole["methods"], whole["unlike"], more["whole"], more["methods"])
+    rows += [(words, part["k-mers"]) for part in every]
+    for name, score in rows:
+        rest = f"{f(score['macro_f1']['value'])} | {f(score['mcc']['value'])}"
+        yield "function.md", f"| {name} | {between(score['accuracy'])} | {rest} |"
+
+
+def types_as_guides() -> Shown:
+    report = result("type_guided")
+    names = {
+        "no types": "no types",
+        "most probable types": "the three most probable types (STACK)",
+        "random types": "three random types",
+    }
+    for name, row in names.items():
+        found = report["methods"][name]
+        rest = f"{f(found['test']['mcc']['value'])} | {found['cpu_seconds']:.0f}"
+        yield "function.md", f"| {row} | {between(found['test']['accuracy'])} | {rest} |"
+    less, more = (
+        between(report["differences"][f"most probable types minus {name}"])
+        for name in ("no types", "random types")
+    )
+    yield "function.md", f"STACK minus no types {less}, minus random types {more}."
 
 
 def ribosomes() -> Shown:
@@ -120,6 +150,12 @@ def interactions() -> Shown:
         )
         row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
         yield "interaction.md", f"| {name} | {row} |"
+    columns = ("model", "duplex energy", "duplex and opening energy", "seed and duplex")
+    for name, found in result("mirna_sets")["sets"].items():
+        unseen = found["unseen"]
+        areas = (unseen["methods"][method]["area"] for method in columns)
+        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        yield "interaction.md", f"| {name}, {unseen['pairs']} pairs | {row} |"
 
 
 def language_model() -> Shown:
@@ -268,7 +304,7 @@ def openings() -> Shown:
     }
     start = result("serve_speed")["figures"]["start_to_first_drawing_s"]
     texts[f"first drawing after {start:.1f} s"] = "serve.md"
-    heads = result("ncrna_class_frozen")["methods"]
+    heads = result("ncrna_class")["methods"]
     ours, other = (f(heads[m]["accuracy"]["value"]) for m in ("model", "k-mers"))
     texts[f"accuracy {ours}; counts of words {other}"] = "function.md"
     loads = result("ribosome_load")["methods"]
@@ -297,8 +333,8 @@ def openings() -> Shown:
 
 
 TABLES = [
-    structures, pseudoknots, classes, ribosomes, splice, interactions, language_model,
-    pretraining, masking, motifs, generated, serving, speeds, small_tests, openings,
+    structures, pseudoknots, classes, types_as_guides, ribosomes, splice, interactions,
+    language_model, pretraining, masking, motifs, generated, serving, speeds, small_tests, openings,
 ]  # fmt: skip
 
 
