@@ -99,6 +99,19 @@ def classes() -> Shown:
         yield "function.md", f"| {name} | {between(score['accuracy'])} | {rest} |"
 
 
+def families() -> Shown:
+    report = result("rfam_class")
+    yield "function.md", f"the {report['unlike_records']} of them"
+    for part, more in (("methods", ""), ("unlike", ", unlike")):
+        for method, name in (
+            ("model", "head on frozen `stemloop-pico`"),
+            ("k-mers", "words of 1 to 5, logistic regression"),
+        ):
+            score = report[part][method]
+            rest = f"{f(score['macro_f1']['value'])} | {f(score['mcc']['value'])}"
+            yield "function.md", f"| {name}{more} | {between(score['accuracy'])} | {rest} |"
+
+
 def types_as_guides() -> Shown:
     report = result("type_guided")
     names = {
@@ -333,8 +346,9 @@ def openings() -> Shown:
 
 
 TABLES = [
-    structures, pseudoknots, classes, types_as_guides, ribosomes, splice, interactions,
-    language_model, pretraining, masking, motifs, generated, serving, speeds, small_tests, openings,
+    structures, pseudoknots, classes, families, types_as_guides, ribosomes, splice, interactions,
+    language_model, pretraining, masking, motifs, generated, serving, speeds, small_tests,
+    openings,
 ]  # fmt: skip
 
 

@@ -206,7 +206,7 @@ def test_names(tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(WeightsError, match="run 'stemloop weights get rinalmo-micro'"):
         load("rinalmo-micro")
     with pytest.raises(
-        WeightsError, match="no weights of that name; here: stemloop-pico; to download"
+        WeightsError, match="no weights of that name; here: ncrna-class, stemloop-pico; to download"
     ):
         load("nonsense")
     with pytest.raises(WeightsError, match="stemloop convert"):
