@@ -216,10 +216,10 @@ def test_layout_of_viennarna_draws_the_cloverleaf():
 def test_two_strands_have_ends_and_numbers_of_their_own():
     from stemloop.folding.thermo.places import layout
 
-    text = "((((((((((((&))))))))))))..."
-    xy = layout(text)
+    text = "(((((((((((())))))))))))..."
+    xy = layout(text, cut=12)
     assert xy.shape == (27, 2)
-    structure = _structure("GGGGAGGGGGGGCCCCCCCUCCCCAAA", text.replace("&", ""), "pair")
+    structure = _structure("GGGGAGGGGGGGCCCCCCCUCCCCAAA", text, "pair")
     svg = draw(structure, xy, cut=12)
     root = _parse(svg)
     assert [text for text, *_ in _labels(root)] == ["5′", "3′", "5′", "3′", "10", "10"]
