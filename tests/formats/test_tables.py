@@ -85,7 +85,10 @@ def test_columns_choose_and_order(tmp_path: Path) -> None:
 
 
 arrays = st.dictionaries(
-    st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1),
+    # safetensors keeps this name for itself, and it is refused for all.
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(
+        lambda name: name != "__metadata__"
+    ),
     hnp.arrays(
         st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.float16, np.bool_]),
         hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),

@@ -36,7 +36,7 @@ def render(result: Result, layout: str) -> str:
     >>> print(render(fold("GGGGAAAACCCC", model="turner2004")[0], "dbn"), end="")
     >sequence1
     GGGGAAAACCCC
-    ((((....)))) (-5.40)
+    ((((....)))) ( -5.40)
     """
     if layout in ("jsonl", "parquet"):
         return json.dumps(as_row(result)) + "\n"
