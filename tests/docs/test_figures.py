@@ -117,6 +117,14 @@ def families() -> Shown:
             yield "function.md", f"| {name}{more} | {between(score['accuracy'])} | {rest} |"
 
 
+def sharing() -> Shown:
+    rows = result("bulk_scaling")["rows"]
+    for task in ("fold", "embed"):
+        mine = [row for row in rows if row["task"] == task and "per_second" in row]
+        cells = " | ".join(f"{row['per_second']} ({row['seconds']} s)" for row in mine)
+        yield "cluster.md", f"| {task}, {mine[0]['rnas']:,} RNAs | {cells} |"
+
+
 def species_left_out() -> Shown:
     decoys = [result(f"splice_across_{s}")["decoys"] for s in ("arabidopsis", "worm", "fly")]
     for kind in ("donor n2", "donor n3", "acceptor n2", "acceptor n3"):
@@ -361,7 +369,7 @@ def openings() -> Shown:
 TABLES = [
     structures, pseudoknots, classes, families, species_left_out, types_as_guides, ribosomes,
     splice, interactions, language_model, pretraining, masking, motifs, generated, serving,
-    speeds, small_tests, openings,
+    speeds, small_tests, sharing, openings,
 ]  # fmt: skip
 
 
