@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from stemloop.errors import AlphabetError, FormatError, StructureError, UsageError
+from stemloop.folding.conditions import FoldOptions
 from stemloop.folding.crf import ThermodynamicCRF
 from stemloop.folding.homologs import Homolog, Homologs, digest, read_homologs
 from stemloop.pairs import dot_bracket_to_pairs
@@ -189,6 +190,19 @@ def test_results_do_not_depend_on_neighbours_or_processes() -> None:
         for one, other in zip(whole, some, strict=True):
             assert one.values == other.values
             np.testing.assert_array_equal(one.arrays["confidence"], other.arrays["confidence"])
+
+
+def test_what_was_folded_before_changes_nothing() -> None:
+    """Homologs are folded once, but once at each temperature."""
+    members = family(np.random.default_rng(3), CLOVERLEAF, 6, keep=0.7)
+    homologs = [Homolog(member) for member in members[1:]]
+    used, fresh = (ThermodynamicCRF(homologs=Homologs(homologs)) for _ in range(2))
+    warm = FoldOptions(temperature=60.0)
+    cold = used.ensemble(members[0]).pair_probability
+    expected = fresh.ensemble(members[0], warm).pair_probability
+    found = used.ensemble(members[0], warm).pair_probability
+    np.testing.assert_array_equal(found, expected)
+    assert not np.allclose(found, cold)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from stemloop.cli.fold import DecoderName
 from stemloop.errors import UsageError
+
+if TYPE_CHECKING:
+    from stemloop.evaluation.protocols import HomologKind
 
 app = typer.Typer(no_args_is_help=True, help="Score predictions against what is known.")
 
@@ -160,7 +163,7 @@ def structure(
             runs=runs,
             names=split,
             sample=sample,
-            homologs=homologs,  # type: ignore[arg-type]
+            homologs=cast("HomologKind | None", homologs),
             jobs=jobs,
             report=show,
         )
@@ -279,6 +282,7 @@ def sequence_labels(
 
     from stemloop.errors import OutputExistsError
     from stemloop.evaluation import labels
+    from stemloop.evaluation.markdown import write_result
     from stemloop.training.recipe_base import read_recipe
     from stemloop.training.sequence_recipe import SequenceRecipe
 
@@ -296,4 +300,4 @@ def sequence_labels(
     )
     typer.echo(labels.to_markdown(result))
     if output is not None:
-        labels.write_report(output, result, force=force)
+        write_result(output, result, labels.to_markdown, force=force)

@@ -132,6 +132,7 @@ def evaluate_interaction(
 
     from stemloop.errors import OutputExistsError
     from stemloop.evaluation import interaction
+    from stemloop.evaluation.markdown import write_result
 
     if output is not None and output.is_file() and not force:
         raise OutputExistsError(f"{output} exists already; --force replaces it")
@@ -141,4 +142,4 @@ def evaluate_interaction(
     )
     typer.echo(interaction.to_markdown(result))
     if output is not None:
-        interaction.write_report(output, result, force=force)
+        write_result(output, result, interaction.to_markdown, force=force)

@@ -27,7 +27,7 @@ from stemloop.data.interactions import Pair
 from stemloop.data.mirna_sites import family
 from stemloop.errors import UsageError
 from stemloop.evaluation.interaction_baselines import controls, energies
-from stemloop.formats.stream import atomic_output
+from stemloop.evaluation.markdown import value_cell
 from stemloop.training.interaction import logits
 from stemloop.training.interaction_data import (
     MATCHED,
@@ -293,29 +293,10 @@ def to_markdown(result: dict[str, Any]) -> str:
                 "|---|---|---|",
             ]
             for name, scores in found["methods"].items():
-                lines.append(f"| {name} | {_cell(scores['area'])} | {_cell(scores['within'])} |")
+                lines.append(
+                    f"| {name} | {value_cell(scores['area'])} | {value_cell(scores['within'])} |"
+                )
             for name in ("duplex energy", "seed and duplex"):
                 if name in found.get("differences", {}):
-                    lines += ["", f"model minus {name}: {_cell(found['differences'][name])}"]
+                    lines += ["", f"model minus {name}: {value_cell(found['differences'][name])}"]
     return "\n".join([*lines, ""])
-
-
-def _cell(found: dict[str, Any]) -> str:
-    if found["value"] is None:
-        return ""
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def write_report(path: str | Path, result: dict[str, Any], *, force: bool = False) -> None:
-    """Write a result: ``.json`` all of it, ``.md`` its tables.
-
-    Raises
-    ------
-    UsageError
-        Another suffix.
-    """
-    suffix = Path(path).suffix
-    if suffix not in (".json", ".md"):
-        raise UsageError(f"{path}: the suffix must be .json or .md")
-    with atomic_output(path, force=force) as out:
-        out.write(to_markdown(result) if suffix == ".md" else json.dumps(result, indent=2) + "\n")

@@ -25,7 +25,8 @@ from stemloop.evaluation.label_metrics import (
     number_scores,
     with_intervals,
 )
-from stemloop.formats.stream import atomic_output, open_text
+from stemloop.evaluation.markdown import value_cell
+from stemloop.formats.stream import open_text
 from stemloop.records import SequenceRecord
 from stemloop.tasks.labels import Labeller
 from stemloop.training.sequence_data import Labelled, further_records, read_data
@@ -226,13 +227,13 @@ def to_markdown(result: dict[str, Any]) -> str:
         for number, (method, scores) in enumerate(result.get(part, {}).items()):
             if not number:
                 lines += [f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-            lines.append(f"| {method} | {' | '.join(_cell(scores[name]) for name in names)} |")
+            lines.append(f"| {method} | {' | '.join(value_cell(scores[name]) for name in names)} |")
     for name, found in result.get("further", {}).items():
         left = f"{found['left_out']} of the training or validation set are left out"
         lines += ["", f"{name}: {found['records']} records; {left}:"]
         lines += ["", f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
         for method, scores in found["methods"].items():
-            lines.append(f"| {method} | {' | '.join(_cell(scores[name]) for name in names)} |")
+            lines.append(f"| {method} | {' | '.join(value_cell(scores[name]) for name in names)} |")
     if "classes" in result:
         lines += ["", "| class | records | recall | precision | F1 |", "|---|---|---|---|---|"]
         for label, row in result["classes"].items():
@@ -243,27 +244,6 @@ def to_markdown(result: dict[str, Any]) -> str:
         lines += ["", f"| decoy, accuracy | {' | '.join(methods)} |"]
         lines.append("|---" * (len(methods) + 1) + "|")
         for decoy, found in result["decoys"].items():
-            cells = [_cell(found[name]["accuracy"]) for name in methods]
+            cells = [value_cell(found[name]["accuracy"]) for name in methods]
             lines.append(f"| {decoy} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def _cell(found: dict[str, float]) -> str:
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def write_report(path: str | Path, result: dict[str, Any], *, force: bool = False) -> None:
-    """Write a result: ``.json`` all of it, ``.md`` its tables.
-
-    Raises
-    ------
-    UsageError
-        Another suffix.
-    """
-    if Path(path).suffix not in (".json", ".md"):
-        raise UsageError(f"{path}: the suffix must be .json or .md")
-    with atomic_output(path, force=force) as out:
-        if Path(path).suffix == ".md":
-            out.write(to_markdown(result))
-        else:
-            out.write(json.dumps(result, indent=2) + "\n")

@@ -219,11 +219,11 @@ def run_board(
     return result
 
 
-def _slug(table: Table, entry: Entry) -> str:
-    text = f"{table.name} {entry.name}".lower()
+def _slug(table: Table, name: str) -> str:
+    text = f"{table.name} {name}".lower()
     short = "-".join("".join(c if c.isalnum() else " " for c in text).split())
     # Two names may differ in what the file name leaves out.
-    return f"{short[:80]}-{hashlib.sha256(f'{table.name}|{entry.name}'.encode()).hexdigest()[:6]}"
+    return f"{short[:80]}-{hashlib.sha256(f'{table.name}|{name}'.encode()).hexdigest()[:6]}"
 
 
 def _asked(table: Table, entry: Entry, recipes: str | Path) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _asked(table: Table, entry: Entry, recipes: str | Path) -> dict[str, Any]:
 def _finished(
     table: Table, entry: Entry, recipes: str | Path, output: Path
 ) -> dict[str, Any] | None:
-    path = output / "reports" / f"{_slug(table, entry)}.json"
+    path = output / "reports" / f"{_slug(table, entry.name)}.json"
     if not path.is_file():
         return None
     kept = json.loads(path.read_text(encoding="utf-8"))
@@ -251,7 +251,7 @@ def _finished(
 def _keep(
     table: Table, entry: Entry, recipes: str | Path, output: Path, whole: dict[str, Any]
 ) -> None:
-    path = output / "reports" / f"{_slug(table, entry)}.json"
+    path = output / "reports" / f"{_slug(table, entry.name)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"asked": _asked(table, entry, recipes), "stemloop": version("stemloop")}
     with atomic_output(path, force=True) as out:
@@ -270,16 +270,15 @@ def _run(
 ) -> dict[str, Any]:
     """The whole report of an entry."""
     folder = data / table.data
-    runs = output / "runs" / _slug(table, entry)
+    runs = output / "runs" / _slug(table, entry.name)
     if table.kind == "sequence":
-        start = next((output / "runs" / _slug(table, other) / "model"
+        start = next((output / "runs" / _slug(table, other.name) / "model"
                       for other in table.entries if other.name == entry.start), None)  # fmt: skip
         return _run_sequence(entry, recipes, folder, runs, say, start)
     assert table.protocol is not None
     if entry.recipe is not None:
         # Lines that differ in how they fold share their trainings.
-        trained = Entry(name=f"trained by {entry.recipe}, seed {entry.seed}", recipe=entry.recipe)
-        runs = output / "runs" / _slug(table, trained)
+        runs = output / "runs" / _slug(table, f"trained by {entry.recipe}, seed {entry.seed}")
     recipe = load_recipe(recipes / entry.recipe) if entry.recipe is not None else None
     if recipe is not None and entry.seed is not None:
         recipe = recipe.model_copy(update={"seed": entry.seed})

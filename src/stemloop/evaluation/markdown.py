@@ -1,9 +1,14 @@
-"""Reports of predicted structures as Markdown tables."""
+"""Reports as Markdown tables: those of predicted structures, and what all reports share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from stemloop.errors import UsageError
+from stemloop.formats.stream import atomic_output
 
 _HEADINGS = {
     "f1": "F1",
@@ -150,3 +155,37 @@ def _cell(text: str) -> str:
     for character in "\\|`*_<[":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())
+
+
+def value_cell(found: Mapping[str, Any]) -> str:
+    """A value with its interval; empty where there is none.
+
+    Examples
+    --------
+    >>> value_cell({"value": 0.5, "low": 0.4, "high": 0.625})
+    '0.500 [0.400, 0.625]'
+    """
+    if found["value"] is None:
+        return ""
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def write_result(
+    path: str | Path,
+    result: dict[str, Any],
+    tables: Callable[[dict[str, Any]], str],
+    *,
+    force: bool = False,
+) -> None:
+    """Write a result: ``.json`` all of it, ``.md`` what `tables` makes of it.
+
+    Raises
+    ------
+    UsageError
+        Another suffix.
+    """
+    suffix = Path(path).suffix
+    if suffix not in (".json", ".md"):
+        raise UsageError(f"{path}: the suffix must be .json or .md")
+    with atomic_output(path, force=force) as out:
+        out.write(tables(result) if suffix == ".md" else json.dumps(result, indent=2) + "\n")

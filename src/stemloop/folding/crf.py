@@ -152,11 +152,12 @@ class ThermodynamicCRF:
             plain = FoldOptions(options.temperature, options.parameters)
 
             def alone(other: str) -> FloatArray:
-                bonus, constant = self.energies(other) or (None, 0.0)
+                # Not by `energies`, which remembers the RNA that is being folded.
+                bonus, constant = self._network(self.net, other) if self.net else (None, 0.0)
                 return self._fold(other, bonus, constant, None, plain).pair_probability
 
             kt = thermo.k_t(options.temperature)
-            found = self.homologs.energies(sequence, alone, kt=kt)
+            found = self.homologs.energies(sequence, alone, kt=kt, conditions=plain)
             self._last_found = (sequence, options, *found)
         return self._last_found[2:]
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -171,10 +171,15 @@ class Homologs:
     def __init__(self, homologs: Sequence[Homolog]) -> None:
         self._known = _Index([h for h in homologs if h.pairs is not None])
         self._unknown = _Index([h for h in homologs if h.pairs is None])
-        self._folded: dict[int, _Sparse] = {}
+        self._folded: dict[tuple[Hashable, int], _Sparse] = {}
 
     def energies(
-        self, sequence: str, fold: Callable[[str], FloatArray] | None, *, kt: float
+        self,
+        sequence: str,
+        fold: Callable[[str], FloatArray] | None,
+        *,
+        kt: float,
+        conditions: Hashable = None,
     ) -> tuple[FloatArray | None, int]:
         """Energies that homologs add to the pairs of an RNA.
 
@@ -187,6 +192,9 @@ class Homologs:
             structures are known.
         kt : float
             kT in kcal/mol.
+        conditions : hashable, optional
+            What the probabilities of `fold` depend on besides the sequence: homologs are folded
+            once for each.
 
         Returns
         -------
@@ -207,11 +215,13 @@ class Homologs:
             total += _KNOWN_SCALE * sure * _log_odds(known, pairs, weights)
         if unknown:
             assert fold is not None
+            found = []
             for aligned in unknown:
-                if aligned.number not in self._folded:
+                key = (conditions, aligned.number)
+                if key not in self._folded:
                     other = self._unknown.homologs[aligned.number].sequence
-                    self._folded[aligned.number] = _of_matrix(fold(other))
-            found = [self._folded[a.number] for a in unknown]
+                    self._folded[key] = _of_matrix(fold(other))
+                found.append(self._folded[key])
             # A single homolog knows hardly more than the RNA itself.
             scale = _UNKNOWN_SCALE * len(unknown) / (len(unknown) + 2)
             total += scale * _log_odds(unknown, found, [1.0] * len(unknown))

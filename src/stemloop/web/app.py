@@ -60,6 +60,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 _JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_Wait = Annotated[float, Query(ge=0, le=600, description="seconds to wait for results")]
 
 
 def create_app(
@@ -187,7 +188,7 @@ def _api(app: FastAPI, limits: Limits, generators: tuple[FilePath, ...]) -> None
     async def fold(
         request: Request,
         wanted: FoldRequest,
-        wait: Annotated[float, Query(ge=0, le=600, description="seconds to wait for results")] = 30,
+        wait: _Wait = 30,
     ) -> Response:
         """Compute structures, classes or both of RNAs.
 
@@ -206,7 +207,7 @@ def _api(app: FastAPI, limits: Limits, generators: tuple[FilePath, ...]) -> None
     async def generate(
         request: Request,
         wanted: GenerateRequest,
-        wait: Annotated[float, Query(ge=0, le=600, description="seconds to wait for results")] = 30,
+        wait: _Wait = 30,
     ) -> Response:
         """Make sequences of a family."""
         task = await asyncio.to_thread(make_task, wanted, generators, limits)
