@@ -11,6 +11,7 @@ import pytest
 
 from stemloop.errors import FormatError, UsageError
 from stemloop.evaluation import leaderboard
+from stemloop.evaluation.leaderboard_recipe import load_board
 
 BOARD = """\
 task: benchmark
@@ -70,7 +71,7 @@ def folder(tiny_structures: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def output(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out") / "board"
-    leaderboard.run_board(leaderboard.load_board(folder / "board.yaml"), folder, folder, output)
+    leaderboard.run_board(load_board(folder / "board.yaml"), folder, folder, output)
     return output
 
 
@@ -117,7 +118,7 @@ tables:
   - {name: fine-tuned, recipe: frozen.yaml, encoder: full, start: frozen}
 """
     (tmp_path / "board.yaml").write_text(text)
-    board = leaderboard.load_board(tmp_path / "board.yaml")
+    board = load_board(tmp_path / "board.yaml")
     leaderboard.run_board(board, tmp_path, folder, tmp_path / "out")
     found = rows(tmp_path / "out", 0)
     assert list(found)[0] == "frozen"
@@ -129,7 +130,7 @@ tables:
     assert "letters-frozen" in facts["fine"]["recipe"]["start"]
     (tmp_path / "board.yaml").write_text(text.replace("start: frozen", "start: nix"))
     with pytest.raises(FormatError, match="no entry 'nix' further up"):
-        leaderboard.load_board(tmp_path / "board.yaml")
+        load_board(tmp_path / "board.yaml")
 
 
 def test_the_page_escapes_names_and_ranks(output: Path) -> None:
@@ -156,7 +157,7 @@ def test_only_what_changed_is_run_again(
         leaderboard, "_run", lambda table, entry, *rest: ran.append(entry.name)
         or whole(table, entry, *rest),
     )  # fmt: skip
-    board = leaderboard.load_board(folder / "board.yaml")
+    board = load_board(folder / "board.yaml")
     before = (copy / "leaderboard.json").read_bytes()
     leaderboard.run_board(board, folder, folder, copy)
     assert ran == []
@@ -164,7 +165,7 @@ def test_only_what_changed_is_run_again(
     changed = BOARD.replace("model: turner2004", "model: turner1999")
     (tmp_path / "board.yaml").write_text(changed)
     leaderboard.run_board(
-        leaderboard.load_board(tmp_path / "board.yaml"), folder, folder, copy,
+        load_board(tmp_path / "board.yaml"), folder, folder, copy,
         only=["unseen classes"],
     )  # fmt: skip
     assert ran == ["nearest neighbour"]
@@ -185,7 +186,7 @@ def test_the_command(cli, folder: Path, tmp_path: Path) -> None:
 
 def test_the_shipped_board_names_recipes_that_are_there() -> None:
     recipes = Path(__file__).resolve().parents[2] / "recipes"
-    board = leaderboard.load_board(recipes / "leaderboard.yaml")
+    board = load_board(recipes / "leaderboard.yaml")
     named = {entry.recipe for table in board.tables for entry in table.entries if entry.recipe}
     assert named <= {path.name for path in recipes.iterdir()}
 
@@ -206,4 +207,4 @@ def test_boards_that_cannot_be(tmp_path: Path, old: str, new: str, message: str)
     assert old in BOARD
     (tmp_path / "x.yaml").write_text(BOARD.replace(old, new))
     with pytest.raises(FormatError, match=message):
-        leaderboard.load_board(tmp_path / "x.yaml")
+        load_board(tmp_path / "x.yaml")

@@ -21,8 +21,8 @@ from starlette.testclient import TestClient
 
 import stemloop
 from stemloop.records import SequenceRecord
-from stemloop.tasks.annotate import guess_type
 from stemloop.tasks.mutations import MutationScanner
+from stemloop.tasks.rna_types import guess_type
 from stemloop.tasks.structure_settings import FoldSettings
 from stemloop.web.answers import text_of
 from stemloop.web.app import create_app

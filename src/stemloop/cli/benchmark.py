@@ -27,16 +27,17 @@ def benchmark(
     import torch
 
     from stemloop.cli.progress import counted
-    from stemloop.evaluation import leaderboard
+    from stemloop.evaluation.leaderboard import run_board
     from stemloop.evaluation.leaderboard_page import to_markdown
+    from stemloop.evaluation.leaderboard_recipe import load_board
 
     torch.set_num_threads(1)
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
         return counted(items, "RNAs", total)
 
-    found = leaderboard.run_board(
-        leaderboard.load_board(board),
+    found = run_board(
+        load_board(board),
         board.parent,
         data,
         output,

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from stemloop.errors import InputError
-from stemloop.folding import thermo
 from stemloop.folding.conditions import Ensemble, FloatArray, FoldOptions
 from stemloop.folding.decoders import PairModel
 from stemloop.folding.reactivity import Reactivity
+from stemloop.folding.thermo.given import check_constraint
 from stemloop.pairs import dot_bracket_to_pairs
 
 #: Windows are cut every window / STEP nucleotides.
@@ -166,7 +166,7 @@ def _normalise(total: FloatArray, window: int, span: int) -> None:
 
 def _partners(sequence: str, constraint: str, span: int) -> list[int]:
     """Partner of each base in the brackets of a constraint, -1 for none."""
-    thermo.check_constraint(sequence, constraint)
+    check_constraint(sequence, constraint)
     brackets = "".join(sign if sign in "()" else "." for sign in constraint)
     partners = [-1] * len(sequence)
     for i, j in dot_bracket_to_pairs(brackets).tolist():

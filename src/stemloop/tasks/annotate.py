@@ -23,9 +23,6 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
-from stemloop.alphabet import RNAERNIE_TYPES
 from stemloop.draw import draw
 from stemloop.draw_heatmap import heatmap
 from stemloop.errors import InputError, OutputExistsError, UsageError, WeightsError
@@ -35,11 +32,11 @@ from stemloop.formats.folder import new_dir
 from stemloop.formats.stream import Source
 from stemloop.formats.structure import format_structure
 from stemloop.formats.tables import write_table
-from stemloop.models.sequence_model import SPECIALS, cut
 from stemloop.records import SequenceRecord
 from stemloop.tasks.annotate_report import Page, Section, write_report
 from stemloop.tasks.labels import SHUFFLED, Labeller, splice_sites
 from stemloop.tasks.mutations import LEGENDS, MutationScanner, substitutions
+from stemloop.tasks.rna_types import guess_type
 from stemloop.tasks.structure import Folder
 from stemloop.weights.store import Model, load
 
@@ -295,47 +292,6 @@ def _draw(section: Section, tools: Tools, folder: Path) -> tuple[Section, list[R
         chart = heatmap(record, scanned.arrays["score"], legend=LEGENDS["masked"])
         (folder / "mutations" / f"{name}.svg").write_text(chart, encoding="utf-8")
     return replace(section, drawing=drawing, heatmap=chart), scores
-
-
-def guess_type(model: Model, sequence: str) -> tuple[str, float]:
-    """Most probable RNA type of a sequence, and its probability (`type_probabilities`).
-
-    Examples
-    --------
-    >>> from stemloop.weights.store import load
-    >>> trna = "GCGGAUUUAGCUCAGUUGGGAGAGCGCCAGACUGAAGAUCUGGAGGUCCUGUGUUCGAUCCACAGAAUUCGCACCA"
-    >>> guess_type(load("stemloop-pico"), trna)[0]
-    'tRNA'
-    """
-    found = type_probabilities(model, sequence)
-    best = max(found, key=found.__getitem__)
-    return best, found[best]
-
-
-def type_probabilities(model: Model, sequence: str) -> dict[str, float]:
-    """Probability of each of `stemloop.alphabet.RNAERNIE_TYPES`.
-
-    The language model is asked behind the sequence, ``[IND] <mask>``; of long sequences every piece
-    is, and the probabilities are averaged.
-    """
-    import torch
-
-    alphabet = model.alphabet
-    limit = min(model.config.longest or 1 << 30, model.config.max_length) - SPECIALS
-    types = torch.tensor([alphabet.ids[name] for name in RNAERNIE_TYPES])
-    total = torch.zeros(len(types), dtype=torch.float64)
-    pieces = cut(len(sequence), limit)
-    for start, stop in pieces:
-        codes = alphabet.encode(sequence[start:stop], special=False).astype(np.int64)
-        tail = [alphabet.ids["[IND]"], alphabet.mask_id, alphabet.eos_id]
-        tokens = torch.from_numpy(np.concatenate(([alphabet.cls_id], codes, tail)))
-        starts = torch.tensor([0, len(tokens)], dtype=torch.int32)
-        with torch.inference_mode():
-            out = model.encoder(
-                tokens, starts, lengths=[len(tokens)], logits_at=torch.tensor([len(tokens) - 2])
-            )
-        total += out.logits[0, types].double().softmax(dim=0) * (stop - start) / len(sequence)
-    return dict(zip(RNAERNIE_TYPES, total.tolist(), strict=True))
 
 
 def _about(options: AnnotateOptions) -> list[str]:

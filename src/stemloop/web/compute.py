@@ -207,7 +207,7 @@ class Computer:
         return self._scanner
 
     def _type(self, record: SequenceRecord) -> dict[str, Any]:
-        from stemloop.tasks.annotate import type_probabilities
+        from stemloop.tasks.rna_types import type_probabilities
 
         p = type_probabilities(self._language.model, record.sequence)
         best = max(p, key=p.__getitem__)

@@ -14,7 +14,7 @@ from typing import get_args
 from stemloop.errors import InputError, UsageError, WeightsError
 from stemloop.folding.conditions import CUT
 from stemloop.folding.reactivity import ProbingOptions, Reactivity, ReactivityTable
-from stemloop.folding.thermo import check_constraint
+from stemloop.folding.thermo.given import check_constraint
 from stemloop.formats.fasta import read_sequences
 from stemloop.records import SequenceRecord
 from stemloop.tasks.structure_jobs import Job, read_jobs, read_strands
