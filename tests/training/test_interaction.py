@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from stemloop.data.interactions import Pair
 from stemloop.data.mirna_sites import family, reverse_complement
-from stemloop.errors import InputError, UsageError, WeightsError
+from stemloop.errors import FormatError, InputError, UsageError, WeightsError
 from stemloop.evaluation import interaction as examination
+from stemloop.models.build import new_encoder
+from stemloop.models.presets import EncoderConfig
 from stemloop.tasks.interaction import Interactor, interact, sites
 from stemloop.training import interaction as module
-from stemloop.training.interaction import InteractionTrainer
+from stemloop.training.interaction import InteractionTrainer, logits, strands_of
 from stemloop.training.interaction_data import (
     MATCHED,
     RANDOM,
     TABLE,
     TRUE,
     area_under_curve,
+    areas,
     divide,
     make_examples,
     read_pairs,
@@ -30,6 +35,8 @@ from stemloop.training.interaction_data import (
 from stemloop.training.interaction_recipe import InteractionRecipe
 from stemloop.training.recipe_base import read_recipe
 from stemloop.weights.interaction_store import load_interaction
+from stemloop.weights.store import load, save_model_dir
+from stemloop.weights.tensors import read_tensors, write_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = {
@@ -40,6 +47,31 @@ RECIPE = {
     "epochs": 3,
     "batch_size": 32,
 }
+RECURRENT = {"kind": "cnn-bilstm", "channels": 8, "recurrent": 4, "hidden": 8}
+#: What is changed in the recipe: both kinds of networks, with and without states.
+NETS = {
+    "attention": {},
+    "attention, states": {"encoder": "frozen"},
+    "cnn-bilstm": {"net": RECURRENT},
+    "cnn-bilstm, states": {"net": RECURRENT | {"state_channels": 4}, "encoder": "frozen"},
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained language model as a model directory."""
+    torch.manual_seed(2)
+    shape = EncoderConfig(
+        vocab_size=56, hidden=16, layers=1, heads=2, ffn_inner=24, alphabet="stemloop"
+    )
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    return save_model_dir(folder, shape, new_encoder(shape).state_dict())
+
+
+def trainer(net: str, encoder: Path, folder: Path, output: Path) -> InteractionTrainer:
+    recipe = InteractionRecipe.model_validate(RECIPE | NETS[net])
+    source = load(encoder) if recipe.encoder == "frozen" else None
+    return InteractionTrainer(recipe, folder, output, encoder=source)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +135,12 @@ def test_the_tables_own_decoys_have_the_lengths_of_true_sites(folder: Path) -> N
     assert all(pair.second in whole[pair.index] for pair in table)
 
 
+@pytest.mark.parametrize("net", NETS)
 def test_a_killed_run_ends_with_the_same_bits(
-    folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: str, encoder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = InteractionRecipe.model_validate(RECIPE)
+    once = trainer(net, encoder, folder, tmp_path / "once")
+    once.run()
     saved = module.RunFolder.save
 
     def stop(self, state, *rest) -> None:
@@ -116,14 +150,55 @@ def test_a_killed_run_ends_with_the_same_bits(
 
     monkeypatch.setattr(module.RunFolder, "save", stop)
     with pytest.raises(KeyboardInterrupt):
-        InteractionTrainer(recipe, folder, tmp_path / "again").run()
+        trainer(net, encoder, folder, tmp_path / "again").run()
     assert not (tmp_path / "again" / "model").exists()
     monkeypatch.setattr(module.RunFolder, "save", saved)
-    InteractionTrainer(recipe, folder, tmp_path / "again").run()
-    weights = [(p / "model" / "model.safetensors").read_bytes() for p in (run, tmp_path / "again")]
+    trainer(net, encoder, folder, tmp_path / "again").run()
+    models = [tmp_path / name / "model" for name in ("once", "again")]
+    weights = [(model / "model.safetensors").read_bytes() for model in models]
     assert weights[0] == weights[1]
+
+    # What was stored gives what was trained, whether its states are kept or computed anew.
+    stored, items = load_interaction(models[0]), [x.input for x in once.parts["test"]]
+    found = logits(stored, items)
+    np.testing.assert_allclose(logits(stored, items, once._states), found, atol=1e-5)
+    metrics = json.loads((tmp_path / "once" / "metrics.json").read_text())
+    for kind, area in areas(once.parts["test"], found).items():
+        assert area == pytest.approx(metrics["test"][kind], abs=2e-4)
+    assert stored.encoder == (str(encoder) if "states" in net else "")
+    assert stored.head.config.kind == net.split(",")[0]
+
+
+def test_a_run_goes_on_with_its_own_recipe_alone(folder: Path, run: Path) -> None:
+    recipe = InteractionRecipe.model_validate(RECIPE | {"seed": 1})
     with pytest.raises(UsageError, match="another recipe"):
-        InteractionTrainer(recipe.model_copy(update={"seed": 1}), folder, run).run()
+        InteractionTrainer(recipe, folder, run).run()
+
+
+def test_states_are_those_of_the_language_model_that_was_read(
+    encoder: Path, folder: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(encoder, tmp_path / "mine"))
+    learner = trainer("cnn-bilstm, states", mine, folder, tmp_path / "run")
+    learner.run()
+    assert learner.store is not None
+    strands = set(strands_of(x.input for items in learner.parts.values() for x in items))
+    # Each distinct strand once.
+    index = (tmp_path / "run" / "embeddings" / "index.tsv").read_text().splitlines()
+    assert len(index) == len(strands)
+    pairs = [("UGAGGUAGUAGGUUGUAUAGU", "AAACUACCUCAAA"), ("UGAGGUAGUAGGUUGUAUAGU", "ACGU")]
+    first = interact(pairs, tmp_path / "run" / "model")
+    assert first[0]["probability"] != first[1]["probability"]
+    assert interact(pairs[1:], tmp_path / "run" / "model")[0] == first[1] | {
+        "first": "1.1", "second": "1.2"
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="goes with frozen alone"):
+        InteractionTrainer(learner.recipe, folder, tmp_path / "other")
+    weights = read_tensors(mine / "model.safetensors")
+    name = next(iter(weights))
+    write_tensors(mine / "model.safetensors", weights | {name: weights[name] + 1})
+    with pytest.raises(WeightsError, match="another version of the encoder"):
+        load_interaction(tmp_path / "run" / "model")
 
 
 def test_a_model_reads_long_sites_in_windows(run: Path) -> None:
@@ -179,18 +254,41 @@ def test_the_area_is_that_of_all_pairs_of_pairs() -> None:
     assert area_under_curve(true, scores) == pytest.approx(np.mean(wins))
 
 
-def test_the_shipped_recipe_parses() -> None:
-    recipe = read_recipe(ROOT / "recipes" / "mirna-target.yaml", InteractionRecipe)
-    assert recipe.data.flip_first
+def test_the_shipped_recipes_differ_in_their_networks_alone() -> None:
+    one, other = (
+        read_recipe(ROOT / "recipes" / f"{name}.yaml", InteractionRecipe)
+        for name in ("mirna-target", "mirna-target-cnn-bilstm")
+    )
+    assert one.data.flip_first
+    assert (one.net.kind, other.net.kind) == ("attention", "cnn-bilstm")
+    assert one == other.model_copy(update={"name": one.name, "net": one.net})
+
+
+def test_a_mistake_in_a_network_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    for net, said in (
+        ({"kind": "cnn-bilstm", "heads": 2}, r"net\.cnn-bilstm\.heads"),
+        ({"recurrent": 2}, r"net\.attention\.recurrent"),
+        ({"kind": "transformer"}, "net: .*'attention', 'cnn-bilstm'"),
+    ):
+        path.write_text(yaml.safe_dump(RECIPE | {"net": net}))
+        with pytest.raises(FormatError, match=said):
+            read_recipe(path, InteractionRecipe)
 
 
 def test_the_program_trains_judges_and_predicts(
-    cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli, encoder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(examination, "RESAMPLES", 20)
     ran = cli("finetune", "interaction", folder / "recipe.yaml", "--data", folder, "-o",
-              tmp_path / "run")  # fmt: skip
+              tmp_path / "run", "--encoder", "frozen", "--model", encoder,
+              "--embeddings", tmp_path / "states")  # fmt: skip
     assert ran.code == 0, ran.err
+    assert (tmp_path / "states" / "index.tsv").exists()
+    refused = cli("finetune", "interaction", folder / "recipe.yaml", "--data", folder, "-o",
+                  tmp_path / "no", "--embeddings", tmp_path / "states")  # fmt: skip
+    assert refused.code == 2
+    assert "for a frozen encoder" in refused.err
     ran = cli("evaluate", "interaction", tmp_path / "run", "--data", folder, "-o",
               tmp_path / "report.json")  # fmt: skip
     assert ran.code == 0, ran.err

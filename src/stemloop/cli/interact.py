@@ -15,6 +15,15 @@ def finetune_interaction(
     recipe: Annotated[Path, typer.Argument(help="Recipe, such as recipes/mirna-target.yaml.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     data: Annotated[Path, typer.Option(help="Folder of the recipe's table.")] = Path(),
+    encoder: Annotated[
+        str | None, typer.Option(help="none or frozen (read states); instead of the recipe's.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Language model whose states are read.")
+    ] = "stemloop-pico",
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Folder for its states, which runs may share.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's seed.")] = None,
     threads: ThreadsOption = 1,
 ) -> None:
@@ -25,16 +34,21 @@ def finetune_interaction(
     import torch
 
     from stemloop.cli.progress import count_progress
+    from stemloop.errors import UsageError
     from stemloop.training.interaction import InteractionTrainer, Progress
     from stemloop.training.interaction_recipe import InteractionRecipe
     from stemloop.training.recipe_base import read_recipe, revise
+    from stemloop.weights.store import load
 
     torch.set_num_threads(threads)
     parsed = read_recipe(recipe, InteractionRecipe)
-    if seed is not None:
-        parsed = revise(parsed, {"seed": seed})
-    trainer = InteractionTrainer(parsed, data, output)
-    with count_progress("pairs folded") as progress:
+    changes = {"seed": seed, "encoder": encoder}
+    parsed = revise(parsed, {k: v for k, v in changes.items() if v is not None})
+    if embeddings is not None and parsed.encoder != "frozen":
+        raise UsageError("--embeddings is for a frozen encoder")
+    source = load(model) if parsed.encoder == "frozen" else None
+    trainer = InteractionTrainer(parsed, data, output, encoder=source, embeddings=embeddings)
+    with count_progress("pairs folded, strands read") as progress:
         trainer.prepare(progress)
 
     def show(state: Progress) -> None:

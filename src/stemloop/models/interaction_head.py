@@ -5,7 +5,8 @@ runs both ways; beside what is attended to, each position keeps its best product
 positions are told apart, counted from its 5' end (a microRNA's seed is at 2-8); the second's are
 not, for a site may lie anywhere.
 
-Which nucleotides pair in the most stable duplex, and numbers of the whole pair, are optional.
+Which nucleotides pair in the most stable duplex, numbers of the whole pair, and states of a
+language model are optional.
 In principle letters are enough (the count of complementary nucleotides in two windows is bilinear
 in them); in training on some ten thousand pairs the network does not find that by itself.
 Strands are padded to the longest of a batch; what is beyond an end is zero or masked, so results
@@ -14,102 +15,45 @@ depend on the rest of the batch by rounding alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from stemloop.errors import UsageError
-
-#: Codes: 0 to 3 for A, C, G, U, 4 for any other letter, 5 beyond the end.
-LETTERS, OTHER, BEYOND = "ACGU", 4, 5
-
-_CODE = bytes(LETTERS.index(chr(b)) if chr(b) in LETTERS else OTHER for b in range(256))
+from stemloop.models.interaction_input import NetConfig, PairBatch, StrandReader
 
 
 @dataclass(frozen=True, kw_only=True)
-class InteractionConfig:
-    """Shape of the network.
+class InteractionConfig(NetConfig):
+    """Shape of the network; see `NetConfig`.
+
+    Positions of the first strand are told apart up to ``longest_first``; those behind share one.
 
     Parameters
     ----------
-    channels, heads : int
-        Width, and heads of attention, which divide it.
-    kernel : int
-        Nucleotides of a window, odd.
-    hidden : int
-        Units behind the pools.
-    numbers : int
-        Numbers of a pair as a whole that are read (0: none).
-    paired : bool
-        Read which nucleotides pair in the most stable duplex.
-    longest_first : int
-        Positions of the first strand that are told apart; those behind share one.
-    dropout : float
-        In training.
+    heads : int
+        Heads of attention, which divide the channels.
 
     Raises
     ------
     UsageError
-        Sizes that cannot be.
+        Sizes that cannot be, such as an even kernel.
     """
 
-    channels: int = 48
+    kind: ClassVar[str] = "attention"
+
     heads: int = 4
-    kernel: int = 7
-    hidden: int = 64
-    numbers: int = 0
-    paired: bool = True
-    longest_first: int = 30
-    dropout: float = 0.1
 
     def __post_init__(self) -> None:
         if self.channels % self.heads or self.kernel % 2 == 0:
             raise UsageError("heads must divide the channels, and kernels must be odd")
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairBatch:
-    """Pairs as the network reads them.
-
-    Parameters
-    ----------
-    first, second : Tensor of int64, shape (B, L1) and (B, L2)
-        Codes, padded with `BEYOND`.
-    paired_first, paired_second : Tensor of float32, the same shapes
-        1 where a nucleotide pairs in the duplex.
-    numbers : Tensor of float32, shape (B, n)
-        Numbers of each pair, standardised.
-    """
-
-    first: Tensor
-    second: Tensor
-    paired_first: Tensor
-    paired_second: Tensor
-    numbers: Tensor
-
-
-def codes(sequence: str) -> npt.NDArray[np.uint8]:
-    """Codes of a sequence; see `LETTERS`."""
-    return np.frombuffer(sequence.encode("ascii").translate(_CODE), np.uint8)
-
-
-def pad(rows: Sequence[npt.NDArray[Any]], fill: float, dtype: torch.dtype) -> Tensor:
-    """Rows of different lengths as one tensor."""
-    longest = max(map(len, rows))
-    out = np.full((len(rows), longest), fill, np.float32)
-    for k, row in enumerate(rows):
-        out[k, : len(row)] = row
-    return torch.from_numpy(out).to(dtype)
+    def build(self) -> InteractionHead:
+        """Network of this shape, untrained."""
+        return InteractionHead(self)
 
 
 class Strand(nn.Module):
@@ -118,20 +62,19 @@ class Strand(nn.Module):
     def __init__(self, config: InteractionConfig, positions: int) -> None:
         super().__init__()
         self.positions = positions
-        width = 5 + int(config.paired)
         reach = config.kernel // 2
-        self.first = nn.Conv1d(width, config.channels, config.kernel, padding=reach)
+        self.read = StrandReader(config)
+        self.first = nn.Conv1d(config.width, config.channels, config.kernel, padding=reach)
         self.second = nn.Conv1d(config.channels, config.channels, 3, padding=1)
         self.norm = nn.LayerNorm(config.channels)
         if positions:
             self.place = nn.Parameter(torch.zeros(positions, config.channels))
 
-    def forward(self, letters: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, letters: Tensor, paired: Tensor, states: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Rows, and a mask [B, L] of what is there."""
-        there = letters != BEYOND
-        x = F.one_hot(letters, 6)[..., :5].float()
-        if self.first.in_channels > 5:
-            x = torch.cat((x, paired[..., None]), dim=-1)
+        x, there = self.read(letters, paired, states)
         x = self.first(x.transpose(1, 2))
         if self.positions:
             at = torch.arange(letters.shape[1], device=letters.device).clamp_max(self.positions - 1)
@@ -175,6 +118,7 @@ class InteractionHead(nn.Module):
 
     Examples
     --------
+    >>> from stemloop.models.interaction_input import BEYOND, codes, pad
     >>> head = InteractionHead(InteractionConfig(channels=8, heads=2)).eval()
     >>> letters = pad([codes("ACGU"), codes("AC")], BEYOND, torch.int64)
     >>> nothing = torch.zeros(2, 4)
@@ -197,8 +141,8 @@ class InteractionHead(nn.Module):
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Logits (B,)."""
-        a, there_a = self.first(batch.first, batch.paired_first)
-        b, there_b = self.second(batch.second, batch.paired_second)
+        a, there_a = self.first(batch.first, batch.paired_first, batch.states_first)
+        b, there_b = self.second(batch.second, batch.paired_second, batch.states_second)
         heads = self.config.heads
         qa, va = (x.unflatten(-1, (heads, -1)).transpose(1, 2)
                   for x in self.to_first(a).chunk(2, dim=-1))  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from stemloop.data.cache import cache_dir
+from stemloop.errors import UsageError
 from stemloop.formats.stream import atomic_output
-from stemloop.models.interaction_head import InteractionHead
+from stemloop.models.interaction_input import States, StrandStates
+from stemloop.training.embedding_store import EmbeddingStore
 from stemloop.training.interaction_data import (
     PARTS,
     TRUE,
@@ -38,6 +41,8 @@ from stemloop.weights.interaction_store import (
     load_interaction,
     save_interaction,
 )
+from stemloop.weights.locate import is_bundled, sha256_file
+from stemloop.weights.store import WEIGHTS, Model
 
 #: Pairs that are scored at a time.
 TOGETHER = 256
@@ -55,16 +60,29 @@ class Progress:
     best: bool
 
 
-def logits(model: StoredInteraction, items: Sequence[PairInput]) -> npt.NDArray[np.float64]:
-    """Outputs of a network for pairs, shape (N,)."""
+def logits(
+    model: StoredInteraction, items: Sequence[PairInput], states: States | None = None
+) -> npt.NDArray[np.float64]:
+    """Outputs of a network for pairs, shape (N,).
+
+    States of a language model that it reads are computed, unless they are given.
+    """
     order = sorted(range(len(items)), key=lambda k: len(items[k].pair.second))
     found = np.empty(len(items))
     with torch.inference_mode():
         for k in range(0, len(order), TOGETHER):
             rows = order[k : k + TOGETHER]
-            batch = make_batch([items[i] for i in rows], model.centre, model.scale)
+            some, known = [items[i] for i in rows], states
+            if known is None and model.states is not None:
+                known = model.states.lookup(strands_of(some))
+            batch = make_batch(some, model.centre, model.scale, known)
             found[rows] = model.head(batch).double().numpy()
     return found
+
+
+def strands_of(items: Iterable[PairInput]) -> list[str]:
+    """Both strands of all pairs."""
+    return [strand for item in items for strand in (item.pair.first, item.pair.second)]
 
 
 class InteractionTrainer:
@@ -79,28 +97,48 @@ class InteractionTrainer:
     output : path
         Folder of the run: ``run.json``, ``log.jsonl``, ``state.pt``, and at the end
         ``metrics.json`` and ``model``.
+    encoder : Model, optional
+        Language model whose states are read, for recipes with ``encoder: frozen``.
+    embeddings : path, optional
+        Folder for these states, which runs may share; ``embeddings`` in the run's folder by
+        default.
 
     Raises
     ------
     InputError, FormatError
         The table cannot be used.
+    UsageError
+        The recipe wants a language model, or wants none.
     """
 
-    def __init__(self, recipe: InteractionRecipe, folder: str | Path, output: str | Path) -> None:
-        self.recipe, self.output = recipe, Path(output)
+    def __init__(
+        self,
+        recipe: InteractionRecipe,
+        folder: str | Path,
+        output: str | Path,
+        *,
+        encoder: Model | None = None,
+        embeddings: str | Path | None = None,
+    ) -> None:
+        if (recipe.encoder == "frozen") != (encoder is not None):
+            raise UsageError(f"encoder: {recipe.encoder}: a language model goes with frozen alone")
+        self.recipe, self.output, self.encoder = recipe, Path(output), encoder
+        self.embeddings = Path(embeddings) if embeddings else self.output / "embeddings"
+        self.store: EmbeddingStore | None = None
         self.pairs, self.digest = read_pairs(recipe, Path(folder))
-        self.folder = RunFolder(
-            self.output, {"recipe": recipe.model_dump(mode="json"), "data": self.digest}
-        )
+        facts = {"recipe": recipe.model_dump(mode="json"), "data": self.digest}
+        if encoder is not None:
+            facts["encoder"] = sha256_file(encoder.path / WEIGHTS)
+        self.folder = RunFolder(self.output, facts)
         self.parts: dict[str, list[Example]] = {}
 
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Claim the run's folder, make decoys and fold all pairs; `run` does it too.
+        """Claim the folder, make decoys, fold all pairs, keep states; `run` does it too.
 
         Parameters
         ----------
         progress : callable, optional
-            Called with (pairs folded, pairs to fold).
+            Called with (done, to do), of pairs that are folded, then of strands that are read.
 
         Raises
         ------
@@ -108,17 +146,24 @@ class InteractionTrainer:
             See `stemloop.training.run_folder.RunFolder`.
         """
         self.folder.claim()
-        if self.parts:
-            return
-        examples = make_examples(self.pairs, self.recipe, progress)
-        self.parts = {part: [x for x in examples if x.part == part] for part in PARTS}
+        if not self.parts:
+            examples = make_examples(self.pairs, self.recipe, progress)
+            self.parts = {part: [x for x in examples if x.part == part] for part in PARTS}
+        if self.encoder is not None and self.store is None:
+            states = StrandStates(self.encoder.encoder, self.encoder.alphabet)
+            store = EmbeddingStore(self.embeddings, self.folder.facts["encoder"], states.width)
+            strands = set(strands_of(x.input for items in self.parts.values() for x in items))
+            order = sorted(strands, key=lambda strand: (len(strand), strand))
+            store.fill_batches(order, states, states.TOGETHER, progress)
+            self.store = store
 
     def run(self, report: Callable[[Progress], None] | None = None) -> dict[str, Any]:
         """Train, or go on with what ``output`` holds; write the best model, return its metrics."""
         self.prepare()
         recipe, train = self.recipe, self.parts["train"]
         torch.manual_seed(recipe.seed)
-        head = InteractionHead(recipe.net.config())
+        width = 0 if self.encoder is None else int(self.encoder.config.hidden)
+        head = recipe.net.config(width).build()
         centre, scale = (), ()
         if head.config.numbers:
             table = np.stack([x.input.numbers for x in train]).astype(np.float64)
@@ -171,7 +216,7 @@ class InteractionTrainer:
         }
         facts = {"recipe": recipe.name, "seed": recipe.seed, "data_sha256": self.digest,
                  "metrics": metrics}  # fmt: skip
-        stored = StoredInteraction(head, centre, scale, site, facts)
+        stored = StoredInteraction(head, centre, scale, site, facts, self._encoder_name())
         save_interaction(self.output / "model", stored, card=model_card(recipe, facts), force=True)
         load_interaction(self.output / "model")  # what was written can be read
         with atomic_output(self.output / "metrics.json", force=True) as out:
@@ -196,7 +241,8 @@ class InteractionTrainer:
             items = [train[k] for k in order[step * size : (step + 1) * size]]
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * self._rate(epoch * steps + step, steps)
-            out = model.head(make_batch([x.input for x in items], model.centre, model.scale))
+            inputs = [x.input for x in items]
+            out = model.head(make_batch(inputs, model.centre, model.scale, self._states))
             target = torch.tensor([x.target for x in items])
             loss = F.binary_cross_entropy_with_logits(out, target, pos_weight=weight)
             optimizer.zero_grad()
@@ -217,7 +263,20 @@ class InteractionTrainer:
 
     def _score(self, model: StoredInteraction, part: str) -> dict[str, float]:
         model.head.eval()
-        return areas(self.parts[part], logits(model, [x.input for x in self.parts[part]]))
+        inputs = [x.input for x in self.parts[part]]
+        return areas(self.parts[part], logits(model, inputs, self._states))
+
+    @property
+    def _states(self) -> States | None:
+        return None if self.store is None else self.store.__getitem__
+
+    def _encoder_name(self) -> str:
+        """Name of the language model where it has one, or its folder."""
+        if self.encoder is None:
+            return ""
+        path = self.encoder.path
+        known = is_bundled(path) or path.parent == cache_dir() / "models"
+        return path.name if known else str(path.resolve())
 
     def _counts(self, part: str) -> dict[str, int]:
         kinds = [x.kind for x in self.parts[part]]

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from stemloop.data.interactions import Pair
 from stemloop.data.mirna_sites import SEEDS, seed_match
 from stemloop.folding.thermo.strands import Duplex, duplex, opening_energy
-from stemloop.models.interaction_head import BEYOND, PairBatch, codes, pad
+from stemloop.models.interaction_input import BEYOND, PairBatch, States, codes, pad
 
 Floats = npt.NDArray[np.float32]
 
@@ -76,18 +77,26 @@ class PairInput:
 
 
 def make_batch(
-    items: Sequence[PairInput], centre: Sequence[float], scale: Sequence[float]
+    items: Sequence[PairInput],
+    centre: Sequence[float],
+    scale: Sequence[float],
+    states: States | None = None,
 ) -> PairBatch:
-    """Pairs as tensors; their numbers minus `centre`, over `scale`."""
+    """Pairs as tensors; their numbers minus `centre`, over `scale`; states where there are some."""
     paired = [item.paired() for item in items]
     numbers = np.zeros((len(items), 0), np.float32)
     if len(centre):
         numbers = np.stack([item.numbers for item in items])
         numbers = (numbers - np.array(centre, np.float32)) / np.array(scale, np.float32)
+    rows = [
+        pad_sequence([states(strand) for strand in strands], batch_first=True) if states else None
+        for strands in zip(*((item.pair.first, item.pair.second) for item in items), strict=True)
+    ]
     return PairBatch(
         pad([codes(item.pair.first) for item in items], BEYOND, torch.int64),
         pad([codes(item.pair.second) for item in items], BEYOND, torch.int64),
         pad([a for a, _ in paired], 0, torch.float32),
         pad([b for _, b in paired], 0, torch.float32),
         torch.from_numpy(numbers),
+        *rows,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from stemloop.data.interactions import Columns
 from stemloop.models.interaction_head import InteractionConfig
+from stemloop.models.interaction_recurrent import RecurrentConfig
 from stemloop.training.interaction_features import NUMBERS
 from stemloop.training.recipe_base import Strict
 
@@ -50,25 +51,61 @@ class Decoys(Strict):
 
 
 class Net(Strict):
+    """What networks of all kinds have; see `stemloop.models.interaction_input.NetConfig`."""
+
+    numbers: bool = True
+    paired: bool = True
+    state_channels: int = Field(32, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+    def _values(self, states: int) -> dict[str, Any]:
+        numbers = NUMBERS if self.numbers else 0
+        return self.model_dump(exclude={"kind"}) | {"numbers": numbers, "states": states}
+
+
+class AttentionNet(Net):
     """Shape of the network, see `stemloop.models.interaction_head.InteractionConfig`."""
 
+    kind: Literal["attention"] = "attention"
     channels: int = Field(48, ge=4)
     heads: int = Field(4, ge=1)
     kernel: int = Field(7, ge=1)
     hidden: int = Field(64, ge=1)
-    numbers: bool = True
-    paired: bool = True
-    dropout: float = Field(0.2, ge=0, lt=1)
 
-    def config(self) -> InteractionConfig:
-        """Shape."""
-        values = self.model_dump() | {"numbers": NUMBERS if self.numbers else 0}
-        return InteractionConfig(**values)
+    def config(self, states: int = 0) -> InteractionConfig:
+        """Shape, for a language model of that width."""
+        return InteractionConfig(**self._values(states))
+
+
+class RecurrentNet(Net):
+    """Shape of the network, see `stemloop.models.interaction_recurrent.RecurrentConfig`."""
+
+    kind: Literal["cnn-bilstm"]
+    channels: int = Field(320, ge=1)
+    kernel: int = Field(12, ge=1)
+    recurrent: int = Field(32, ge=1)
+    hidden: int = Field(16, ge=1)
+
+    def config(self, states: int = 0) -> RecurrentConfig:
+        """Shape, for a language model of that width."""
+        return RecurrentConfig(**self._values(states))
+
+
+def _kind(net: Any) -> Any:
+    return net.get("kind", "attention") if isinstance(net, dict) else getattr(net, "kind", None)
+
+
+#: By its ``kind``; without one, attention.
+AnyNet = Annotated[
+    Annotated[AttentionNet, Tag("attention")] | Annotated[RecurrentNet, Tag("cnn-bilstm")],
+    Discriminator(_kind),
+]
 
 
 class InteractionRecipe(Strict):
     """A recipe.
 
+    ``encoder: frozen`` is for networks that read states of a language model, too.
     ``select`` is the score on validation pairs that chooses the epoch: the area under the curve of
     true pairs against matched decoys, random decoys, those of the table, or the mean of all there
     are.
@@ -79,7 +116,8 @@ class InteractionRecipe(Strict):
     data: PairTable
     parts: Parts = Parts()
     decoys: Decoys = Decoys()
-    net: Net = Net()
+    encoder: Literal["none", "frozen"] = "none"
+    net: AnyNet = AttentionNet()
     select: Literal["matched", "random", "table", "mean"] = "mean"
     epochs: int = Field(12, ge=1)
     patience: int = Field(4, ge=1)

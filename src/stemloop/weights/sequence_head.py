@@ -18,7 +18,7 @@ from stemloop import __version__
 from stemloop.errors import OutputExistsError, UsageError, WeightsError
 from stemloop.formats.folder import new_dir
 from stemloop.weights.card import write_card
-from stemloop.weights.locate import CONFIG, bundled, find_model, sha256_file
+from stemloop.weights.locate import CONFIG, find_model, sha256_file
 from stemloop.weights.store import (
     FACTS,
     FORMAT,
@@ -164,8 +164,23 @@ def _save_alone(
 
 
 def encoder_digest(name: str) -> str:
-    """SHA-256 of the weights of a bundled encoder; empty for `LETTERS`, which has none."""
-    return "" if name == LETTERS else sha256_file(bundled(name) / WEIGHTS)
+    """SHA-256 of the weights of an encoder; empty for `LETTERS`, which has none."""
+    return "" if name == LETTERS else sha256_file(find_model(name) / WEIGHTS)
+
+
+def named_encoder(
+    path: Path, name: str, digest: str, *, device: str | torch.device = "cpu"
+) -> Model:
+    """Encoder that a head in the folder `path` names, with the checksum that its weights must have.
+
+    Raises
+    ------
+    WeightsError
+        It is not here, or it is another version.
+    """
+    if encoder_digest(name) != digest:
+        raise WeightsError(f"{path}: for another version of the encoder {name}: train it anew")
+    return load_base(name, device=device)
 
 
 def load_base(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Model:
@@ -190,9 +205,8 @@ def _find(name_or_path: str | os.PathLike[str], device: str | torch.device) -> M
         raise WeightsError(f"{path / CONFIG}: damaged: {error!r}") from error
     if not alone:
         return load(path, device=device)
-    if encoder_digest(encoder) != digest:
-        raise WeightsError(f"{path}: for another version of the encoder {encoder}: train it anew")
-    return replace(load_base(encoder, device=device), path=path, head=read_head(path))
+    found = named_encoder(path, encoder, digest, device=device)
+    return replace(found, path=path, head=read_head(path))
 
 
 def load_sequence_model(
