@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from stemloop.errors import FormatError, InputError, UsageError
 from stemloop.models.build import new_encoder
 from stemloop.models.presets import EncoderConfig
 from stemloop.training.recipe_base import read_recipe
-from stemloop.training.sequence import SequenceTrainer
+from stemloop.training.sequence import Progress, SequenceTrainer
 from stemloop.training.sequence_classes import add_noise, told_by_length
 from stemloop.training.sequence_data import read_data
 from stemloop.training.sequence_groups import encoder_groups
@@ -216,3 +217,35 @@ def test_options_that_do_not_go_together() -> None:
     for changes in ({"hide": 0.1}, {"task": "regress", "smoothing": 0.1}, {"block_decay": 0.0}):
         with pytest.raises(ValueError, match=r"hide|smoothing|block_decay"):
             recipe(**changes)
+
+
+def test_a_causal_head_learns_and_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    """Letters that only their order tells apart; the network knows it from those before."""
+    rng = np.random.default_rng(2)
+    data = []
+    for label in ("pairs", "shuffled"):
+        rows = []
+        for _ in range(90):
+            row = [pair for _ in range(6) for pair in rng.choice(["AC", "GU"])]
+            rows.append("".join(rng.permutation(row) if label == "shuffled" else row))
+        (tmp_path / f"{label}.fa").write_text("".join(f">{k}\n{r}\n" for k, r in enumerate(rows)))
+        data.append({"file": f"{label}.fa", "value": label})
+    chosen = recipe(data=data, encoder="none", epochs=8, patience=8, likelihood=0.5,
+                    precision="bf16", save_every=4, learning_rate=0.02,
+                    head={"kind": "causal", "window": 12, "hidden": 8, "channels": 8,
+                          "blocks": 2})  # fmt: skip
+
+    def stop(state: Progress) -> None:
+        if (state.epoch, state.step) == (2, 3) and state.score is None:
+            raise InterruptedError
+
+    def run(name: str, report: Callable[[Progress], None] | None = None) -> list[torch.Tensor]:
+        trainer = SequenceTrainer(chosen, load_base(LETTERS), tmp_path, tmp_path / name)
+        assert trainer.run(report)["test"]["accuracy"] > 0.9
+        return [tensor.clone() for tensor in trainer.model.state_dict().values()]
+
+    whole = run("whole")
+    with pytest.raises(InterruptedError):
+        run("stopped", stop)
+    again = run("stopped")
+    assert all(torch.equal(one, other) for one, other in zip(whole, again, strict=True))

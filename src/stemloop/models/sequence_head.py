@@ -12,6 +12,8 @@ frames        the same, then mean and maximum of each reading frame, counted fro
 window        the rows of a window, each position with weights of its own behind the convolutions,
               if there are any: of sequences of one length (``exact``; splice sites), or of the
               nucleotides counted from the 3' end (``end``; leaders), zeros where there are none
+causal        the letters of windows of one length, each by those before it: how probable a class
+              makes the window (`stemloop.models.causal_head`; splice sites)
 ============  =====================================================================================
 
 RiNALMo's convolutional head normalises over padded maps, so that its output depends on the padding.
@@ -30,8 +32,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from stemloop.errors import UsageError
+from stemloop.models.causal_head import CausalWindow
 
-Kind = Literal["pooled", "convolution", "frames", "window"]
+Kind = Literal["pooled", "convolution", "frames", "window", "causal"]
 Pool = Literal["mean", "max", "cls", "type"]
 Anchor = Literal["exact", "end"]
 
@@ -46,7 +49,7 @@ class HeadConfig:
         Of the encoder.
     outputs : int
         Classes, or 1.
-    kind : {"pooled", "convolution", "frames", "window"}
+    kind : {"pooled", "convolution", "frames", "window", "causal"}
         See the top of this module.
     pools : tuple of str
         For ``pooled``.
@@ -58,7 +61,7 @@ class HeadConfig:
     channels, blocks, kernel : int
         Of the convolutions; ``channels`` numbers a position, for all kinds but ``pooled``.
     window : int
-        Nucleotides, for ``window``.
+        Nucleotides, for ``window`` and ``causal``.
     anchor : {"exact", "end"}
         What ``window`` reads: sequences of this length only, or the last so many nucleotides of
         any.
@@ -102,13 +105,14 @@ class HeadConfig:
             raise UsageError(f"unknown anchor {self.anchor!r}")
         if self.kernel % 2 == 0:
             raise UsageError("kernel must be odd")
-        if self.kind == "window" and self.window < 1:
-            raise UsageError("a window head needs the length of its windows")
+        if self.kind in ("window", "causal") and self.window < 1:
+            raise UsageError(f"a {self.kind} head needs the length of its windows")
 
     @property
     def length(self) -> int | None:
         """Nucleotides that a sequence must have; None where any number will do."""
-        return self.window if self.kind == "window" and self.anchor == "exact" else None
+        exact = self.kind == "causal" or (self.kind == "window" and self.anchor == "exact")
+        return self.window if exact else None
 
     @property
     def features(self) -> int:
@@ -194,6 +198,19 @@ class SequenceHead(nn.Module):
             one = replace(config, members=1)
             self.members = nn.ModuleList(SequenceHead(one) for _ in range(config.members))
             return
+        if config.kind == "causal":
+            if config.features != 4:
+                raise UsageError("a causal head reads nucleotides: it has no encoder")
+            self.out = CausalWindow(
+                config.window,
+                config.outputs,
+                channels=config.channels,
+                blocks=config.blocks,
+                kernel=config.kernel,
+                hidden=config.hidden,
+                dropout=config.dropout,
+            )
+            return
         drop = nn.Dropout(config.dropout)
         if config.kind != "pooled":
             self.linear_in = nn.Linear(config.features, config.channels)
@@ -248,6 +265,8 @@ class SequenceHead(nn.Module):
             return each if self.training else each.mean(dim=0)
         if self.config.kind == "pooled":
             return self.out(x)
+        if self.config.kind == "causal":
+            return self.out(x.unflatten(0, (-1, self.config.window)))
         x = self.linear_in(x)
         if len(set(lengths)) == 1:
             x = x.unflatten(0, (-1, lengths[0]))

@@ -183,6 +183,9 @@ class SequenceModel(nn.Module):
         )
         streams = {-1: found.representation, **found.hidden}
         out = torch.cat([streams[k] for k in config.layers], dim=1).float()
+        if config.kind != "pooled" and len(set(lengths)) == 1:
+            of_each = out.unflatten(0, (-1, lengths[0]))[:, 1:end]
+            return of_each.flatten(0, 1), [of_each.shape[1]] * len(of_each)
         rows = [row[1:end] for row in out.split(lengths)]
         if config.kind != "pooled":
             return torch.cat(rows), [len(row) for row in rows]

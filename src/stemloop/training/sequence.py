@@ -178,7 +178,9 @@ class SequenceTrainer:
         self.starts = [start for start, _, _ in groups]
         self.rates = [rate for _, rate, _ in groups]
         self.optimizer = torch.optim.AdamW(
-            [{"params": p, "lr": r} for _, r, p in groups], weight_decay=recipe.weight_decay
+            [{"params": p, "lr": r} for _, r, p in groups],
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
         chosen = {id(p) for _, _, members in groups for p in members}
         self.trained = {n: p for n, p in self.model.named_parameters() if id(p) in chosen}
@@ -338,7 +340,8 @@ class SequenceTrainer:
             outputs = self._outputs([x.sequence for x in items]).float()
         if outputs.ndim == 3:  # members of a head, each with a loss of its own
             items, outputs = items * len(outputs), outputs.flatten(0, 1)
-        loss = loss_of(items, outputs, self.meaning, self.weights, self.recipe.smoothing)
+        parts = self.recipe.smoothing, self.recipe.likelihood
+        loss = loss_of(items, outputs, self.meaning, self.weights, *parts)
         self.optimizer.zero_grad()
         loss.backward()
         learning = [p for p in self.trained.values() if p.grad is not None]

@@ -33,6 +33,7 @@ def loss_of(
     meaning: Meaning,
     weights: Tensor | None = None,
     smoothing: float = 0.0,
+    likelihood: float = 0.0,
 ) -> Tensor:
     """Cross-entropy, or squared error of standardised numbers: mean over the records.
 
@@ -48,13 +49,20 @@ def loss_of(
         Weight of each class.
     smoothing : float
         Part of a label's weight that goes to all classes alike.
+    likelihood : float
+        Part of the loss that is minus the output of a record's own class, where outputs are
+        log-probabilities of the record and the class together (heads of the kind ``causal``).
     """
     if meaning.task == "regress":
         y = torch.tensor([float(x.label) for x in items], dtype=torch.float64)
         y = ((y - meaning.mean) / meaning.deviation).float().to(outputs.device)
         return F.mse_loss(outputs[:, 0], y)
     known = torch.tensor(_places(items, meaning), device=outputs.device)
-    return F.cross_entropy(outputs, known, weight=weights, label_smoothing=smoothing)
+    loss = F.cross_entropy(outputs, known, weight=weights, label_smoothing=smoothing)
+    if not likelihood:
+        return loss
+    own = outputs.gather(1, known[:, None]).mean()
+    return (1 - likelihood) * loss - likelihood * own
 
 
 def scores_of(items: Sequence[Labelled], outputs: Tensor, meaning: Meaning) -> dict[str, float]:

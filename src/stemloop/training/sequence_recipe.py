@@ -117,8 +117,9 @@ class SequenceRecipe(Strict):
     to start from. With ``encoder: full`` each block learns at
     ``block_decay`` times the rate of the one behind it. ``hide`` is the part of the nucleotides
     that training steps hide behind masks, ``smoothing`` the part of a label's weight that goes to
-    all classes alike, ``precision`` that of training steps, ``storage`` that of the model's files;
-    scores are those of the model as it is stored.
+    all classes alike, ``likelihood`` the part of the loss that is how improbable a head of the kind
+    ``causal`` finds a record and its class, ``precision`` that of training steps, ``storage`` that
+    of the model's files; scores are those of the model as it is stored.
     """
 
     task: Literal["classify", "regress"]
@@ -150,6 +151,7 @@ class SequenceRecipe(Strict):
     block_decay: float = Field(1.0, gt=0, le=1)
     hide: float = Field(0.0, ge=0, lt=1)
     smoothing: float = Field(0.0, ge=0, lt=1)
+    likelihood: float = Field(0.0, ge=0, le=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     storage: Literal["fp32", "fp16"] = "fp32"
     balance: bool = False
@@ -166,6 +168,10 @@ class SequenceRecipe(Strict):
             raise ValueError("smoothing is for classes")
         if self.hide and self.encoder in ("none", "frozen"):
             raise ValueError("hide is for encoders that learn")
+        if self.likelihood and self.head.kind != "causal":
+            raise ValueError("likelihood is for heads of the kind causal")
+        if self.head.kind == "causal" and (self.encoder != "none" or self.task != "classify"):
+            raise ValueError("a causal head tells classes, from nucleotides: encoder none")
         try:
             self.head.config(1, 1)
         except UsageError as error:
