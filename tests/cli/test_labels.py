@@ -95,6 +95,8 @@ def test_train_predict_evaluate(cli, folder: Path, classes: Path, tmp_path: Path
     assert list(found["decoys"]) == ["fly donor n2"]
     assert found["decoys"]["fly donor n2"]["model"]["accuracy"]["value"] == 1.0
     assert found["decoys"]["fly donor n2"]["weight array"]["accuracy"]["value"] == 1.0
+    lead = found["decoys"]["fly donor n2"]["model minus weight array"]["accuracy"]
+    assert lead == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert sum(row["records"] for row in found["classes"].values()) == 18
     assert "| weight array |" in done.out
 

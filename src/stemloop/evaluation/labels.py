@@ -36,6 +36,9 @@ SCHEMA, SCHEMA_VERSION = "stemloop.label-scores", 1
 
 Scores = dict[str, dict[str, float]]
 
+#: Records of a site and a decoy that words are fitted to at most: by far the slowest method.
+WORDS_FROM = 10_000
+
 
 def examine_run(
     run: str | Path,
@@ -61,7 +64,7 @@ def examine_run(
     decoys : bool
         For labels such as ``fly donor`` and ``fly donor n2``: also decide between each true class
         and each of its decoys, on the test records of these two, by which is the more probable;
-        the baselines are fitted to the two classes alone.
+        the baselines are fitted to the two classes alone, words to `WORDS_FROM` records at most.
     further : SequenceRecipe, optional
         Score the further records of this recipe, not those of the run's own.
     seed, resamples : int
@@ -167,6 +170,7 @@ def examine_run(
         }
         result["unlike_records"] = len(unlike)
     if decoys:
+        result["decoy_words_from_at_most"] = WORDS_FROM
         result["decoys"] = score_decoys(data.labels, known, data.test, outputs, **kwargs)
     return result
 
@@ -191,7 +195,10 @@ def score_decoys(
     outputs: npt.NDArray[np.float64],
     **kwargs: Any,
 ) -> dict[str, dict[str, Scores]]:
-    """Scores of each true class against each of its decoys, beside plain methods for the two."""
+    """Scores of each true class against each of its decoys, beside plain methods for the two.
+
+    The lead over the weight array has an interval of its own, from the same drawn records for both.
+    """
     result = {}
     for true, decoy in combinations(sorted(labels, key=len), 2):
         if not decoy.startswith(f"{true} "):
@@ -200,11 +207,24 @@ def score_decoys(
         rows = [k for k, x in enumerate(test) if x.label in pair]
         items = [test[k] for k in rows]
         a, b = (outputs[rows, list(labels).index(name)] for name in pair)
-        found = {"model": score(items, np.where(a >= b, *pair), **kwargs)}
+        predictions = {"model": np.where(a >= b, *pair)}
         trained = [x for x in known if x.label in pair]
-        for name, fit in plain_methods("classify", [x.sequence for x in trained]).items():
-            predict = fit([x.label for x in trained])
-            found[name] = score(items, predict([x.sequence for x in items]), **kwargs)
+        drawn = np.random.default_rng(0).permutation(len(trained))[:WORDS_FROM]
+        for name, chosen in (("k-mers", [trained[k] for k in drawn]), ("weight array", trained)):
+            methods = plain_methods("classify", [x.sequence for x in chosen])
+            if name in methods:
+                predict = methods[name]([x.label for x in chosen])
+                predictions[name] = predict([x.sequence for x in items])
+        found = {name: score(items, p, **kwargs) for name, p in predictions.items()}
+        if "weight array" in predictions:
+            meant = np.array([x.label for x in items])
+            one, other = (predictions[name] == meant for name in ("model", "weight array"))
+            ahead = one.astype(float) - other
+            found["model minus weight array"] = with_intervals(
+                lambda rows, ahead=ahead: {"accuracy": float(ahead[rows].mean())},
+                len(items),
+                **kwargs,
+            )
         result[decoy] = found
     return result
 
