@@ -12,9 +12,12 @@ import torch
 
 from stemloop.data.labelled import Labelled, label_rows
 from stemloop.errors import FormatError, InputError, ResultError, UsageError
+from stemloop.models.rbm import RBM
 from stemloop.models.rbm_chains import generate, guess_labels
+from stemloop.models.rbm_config import RBMConfig
 from stemloop.training.rbm import RBMTrainer, train_rbm
-from stemloop.training.rbm_recipe import RBMRecipe
+from stemloop.training.rbm_optimiser import Ascent
+from stemloop.training.rbm_recipe import Optimiser, RBMRecipe
 from stemloop.training.rbm_run import ages_of
 from stemloop.training.recipe_base import read_recipe
 from stemloop.weights.rbm_store import MODEL, load_rbm, rbm_ages
@@ -147,6 +150,7 @@ def test_without_labels(tmp_path: Path) -> None:
         {"optimiser": {"momentum": 0.5}},
         {"mode": "pcd"},
         {"data": {"file": "x.csv", "split": {"test": 0.3}}},
+        {"optimiser": {"name": "adam", "learning_rate": 0.05, "average": 0.9}},
     ],
     ids=str,
 )
@@ -165,6 +169,37 @@ def test_resumed_to_the_same_bits(changes: dict[str, Any], tmp_path: Path) -> No
     assert again.run_all().read_bytes() == whole.read_bytes()
     lines = (tmp_path / "halved" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["update"] for line in lines] == [30, 40, 50, 60]
+
+
+def test_the_rate_rises_then_falls() -> None:
+    config = RBMConfig("potts", 3, 2, "-ACGU", ("x", "y"))
+    machine = RBM(config, {k: torch.zeros(s) for k, s in config.shapes().items()})
+    rule = Optimiser(learning_rate=0.1, final_learning_rate=0.01, warmup=4)
+    ascent = Ascent(machine, rule, 11)
+    direction = {name: torch.zeros_like(tensor) for name, tensor in machine.tensors().items()}
+    direction["hidden_bias"] = torch.ones(2)
+    for update in range(11):
+        before = machine.hidden_bias.clone()
+        ascent.step(direction, update)
+        rate = 0.1 ** (1 + update / 10) * min(1, (update + 1) / 5)
+        torch.testing.assert_close(machine.hidden_bias - before, torch.full((2,), rate))
+
+
+def test_the_average_of_the_weights_is_kept(tmp_path: Path) -> None:
+    rates = {"name": "adam", "learning_rate": 0.03}
+    data = planted()
+    plain = RBMTrainer(recipe(optimiser=rates), data, tmp_path / "plain")
+    trainer = RBMTrainer(recipe(optimiser={**rates, "average": 0.8}), data, tmp_path / "averaged")
+    mean = plain.machine.weights.clone()
+    for update in range(1, 61):
+        plain.step()
+        trainer.step()
+        kept = min(0.8, update / (update + 9))
+        mean = kept * mean + (1 - kept) * plain.machine.weights
+    assert torch.equal(trainer.machine.weights, plain.machine.weights)
+    trainer._save(tmp_path / "x.safetensors")
+    torch.testing.assert_close(load_rbm(tmp_path / "x.safetensors").machine.weights, mean)
+    assert not torch.allclose(mean, plain.machine.weights)
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stemloop.data.labelled import MISSING, Labelled, frequencies, sequence_weights
 from stemloop.errors import ResultError, UsageError
-from stemloop.models.rbm import PARAMETERS, RBM
+from stemloop.models.rbm import RBM
 from stemloop.models.rbm_chains import generate, guess_labels, joint
 from stemloop.models.rbm_config import RBMConfig
 from stemloop.training.rbm_gradient import Phase, add, exact_label_phase, gradient
@@ -145,7 +145,7 @@ class RBMTrainer:
                 self.machine.random_labels(self.batch, self.generator),
             )
         self._order: tuple[int, Tensor] | None = None
-        self.ascent = Ascent(self.machine, recipe.optimiser)
+        self.ascent = Ascent(self.machine, recipe.optimiser, recipe.updates)
         self._open()
 
     # Updates ------------------------------------------------------------------------------------
@@ -175,17 +175,18 @@ class RBMTrainer:
                 self.chains = (made, drawn)
                 even = torch.full_like(weights, 1 / len(made))
             chain = Phase(made, machine.hidden_mean(made, drawn), drawn, even)
-        direction, done = self._gradient(data, chain), self._done()
+        direction = self._gradient(data, chain)
         if guess is None:
-            self.ascent.step(direction, done)
+            self.ascent.step(direction, self.update)
         else:
             real = data if not self.partly else self._known(data, known)
             if recipe.gradients == "combined":
-                self.ascent.step(add(direction, self._gradient(real, guess)), done)
+                self.ascent.step(add(direction, self._gradient(real, guess)), self.update)
             else:
-                self.ascent.step(direction, done)
-                self.ascent.step(self._gradient(real, guess), done)
+                self.ascent.step(direction, self.update)
+                self.ascent.step(self._gradient(real, guess), self.update)
         self.update += 1
+        self.ascent.follow(self.update)
 
     def _gradient(self, data: Phase, chain: Phase) -> dict[str, Tensor]:
         rates = self.recipe.optimiser
@@ -226,14 +227,12 @@ class RBMTrainer:
             self._order = (epoch, torch.tensor(order, device=self.device))
         return self._order[1][place * self.batch : (place + 1) * self.batch]
 
-    def _done(self) -> float:
-        return self.update / max(self.recipe.updates - 1, 1)
-
     def _steps(self) -> int:
         last = self.recipe.final_steps
         if last is None:
             return self.recipe.steps
-        return round(self.recipe.steps + (last - self.recipe.steps) * self._done())
+        done = self.update / max(self.recipe.updates - 1, 1)
+        return round(self.recipe.steps + (last - self.recipe.steps) * done)
 
     # The run ------------------------------------------------------------------------------------
     def run_all(self, report: Report | None = None) -> Path:
@@ -255,12 +254,12 @@ class RBMTrainer:
         if not path.exists():
             extra = {"visible_frequencies": self.frequencies}
             write_card(self.run, "generator", title=recipe.name, facts=self._facts())
-            save_rbm(path, self.machine, facts=self._facts(), extra=extra)
+            save_rbm(path, self.ascent.averaged, facts=self._facts(), extra=extra)
         return path
 
     def metrics(self) -> dict[str, float]:
         """How training stands: size of the weights, label accuracy and free energies."""
-        machine = self.machine
+        machine = self.ascent.averaged
         values = {
             "weight_rms": float(machine.weights.square().mean().sqrt()),
             "label_weight_rms": float(machine.label_weights.square().mean().sqrt()),
@@ -311,7 +310,7 @@ class RBMTrainer:
         if self.chains is not None:
             extra |= {"chains.visible": self.chains[0], "chains.labels": self.chains[1]}
         extra |= self.ascent.state()
-        save_rbm(path, self.machine, facts=self._facts(), extra=extra, force=True)
+        save_rbm(path, self.ascent.averaged, facts=self._facts(), extra=extra, force=True)
 
     def _open(self) -> None:
         """Make the run's folder or check that it is this run's; load its newest state."""
@@ -323,8 +322,6 @@ class RBMTrainer:
 
     def _restore(self, path: Path) -> None:
         stored = load_rbm(path, device=self.device)
-        for name in PARAMETERS:
-            getattr(self.machine, name).copy_(getattr(stored.machine, name))
         self.update = int(stored.facts["update"])
         self.generator.set_state(stored.extra["generator"].cpu())
         if self.chains is not None:
@@ -332,4 +329,4 @@ class RBMTrainer:
                 stored.extra["chains.visible"].to(self.device),
                 stored.extra["chains.labels"].to(self.device),
             )
-        self.ascent.restore(stored.extra)
+        self.ascent.restore(stored.machine, stored.extra)

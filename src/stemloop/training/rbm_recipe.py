@@ -202,7 +202,13 @@ class DataRecipe(Strict):
 
 
 class Optimiser(Strict):
-    """Gradient ascent. Rates go from `learning_rate` to `final_learning_rate` geometrically."""
+    """Gradient ascent. Rates go from `learning_rate` to `final_learning_rate` geometrically.
+
+    ``warmup``: the rate rises over so many updates first. Many hidden units begin alike and move
+    together: large rates may run away with them.
+    ``average``: what is kept is a moving average of the weights, of which this share stays at an
+    update; it has less of the noise of large rates. Training itself does not see it.
+    """
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(0.01, gt=0)
@@ -211,6 +217,8 @@ class Optimiser(Strict):
     momentum: float = Field(0.0, ge=0, lt=1)
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
+    warmup: int = Field(0, ge=0)
+    average: float = Field(0.0, ge=0, lt=1)
     l1: float = Field(0.0, ge=0)
     l2: float = Field(0.0, ge=0)
 
