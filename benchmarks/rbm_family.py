@@ -115,7 +115,11 @@ def main() -> None:
         kinds["held_out"] = summary(scorer, rows[rng.permutation(len(rows))[: args.count]])
     kinds["emitted"] = summary(scorer, emitted(generator, args.count, args.seed + 1))
     kinds["shuffled"] = summary(scorer, shuffled(picked, rng))
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     result = {
+        "commit": commit or None,
         "generator": generator.facts["name"], "family": generator.facts["family"],
         "data_sha256": generator.facts["data_sha256"], "steps": args.steps, "seed": args.seed,
         "gathering": generator.family.gathering, "sites": train.shape[1],
