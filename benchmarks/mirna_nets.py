@@ -1,10 +1,9 @@
 """Networks for microRNA targets on the same pairs: cross-attention, CNN and BiLSTM, with states.
 
-Each is trained by its recipe, with the parts, decoys and seed of the network that ships, which
-stands first and is taken as it is. ``validation`` is what chooses between them; ``test`` is the
-same comparison on families that none of them has seen, made once, when all are trained.
-Intervals are over resampled families; differences are those of the network that ships minus each
-other, on the same resampled families.
+Each is trained by its recipe, on the same parts and decoys by the same seed. ``validation`` is what
+chooses between them; ``test`` is the same comparison on families that none of them has seen, made
+once, when all are trained. Intervals are over resampled families; differences are those of
+cross-attention on letters and duplexes minus each other, on the same resampled families.
 
     python benchmarks/mirna_nets.py --data DATA/6_rri --runs runs/mirna-nets \\
         -o benchmarks/results/mirna_nets.json
@@ -32,15 +31,15 @@ from stemloop.training.recipe_base import read_recipe, revise
 from stemloop.weights.interaction_store import load_interaction
 from stemloop.weights.store import load
 
-SHIPS = "cross-attention"
+FIRST = "cross-attention"
 RECIPES = {
-    SHIPS: "recipes/mirna-target.yaml",
+    FIRST: "recipes/mirna-target.yaml",
     "CNN and BiLSTM": "recipes/mirna-target-cnn-bilstm.yaml",
 }
 
 
 def trainers(args: argparse.Namespace) -> dict[str, InteractionTrainer]:
-    """What is trained: both kinds with states, and the second one without."""
+    """Both kinds, without and with states."""
     found = {}
     for kind, file in RECIPES.items():
         for encoder in ("none", "frozen"):
@@ -59,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="goes on with what is there")
-    parser.add_argument("--model", default="mirna-target", help="the one that ships")
+    parser.add_argument("--take", help="finished cross-attention: name or folder of the network")
     parser.add_argument("--encoder", default="stemloop-pico")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
@@ -78,8 +77,8 @@ def main() -> None:
             print(name, state.epoch, round(state.loss, 4), state.scores, f"{state.seconds:.0f} s",
                   flush=True)  # fmt: skip
 
-        if name == SHIPS:
-            models[name] = load_interaction(args.model)
+        if name == FIRST and args.take:
+            models[name] = load_interaction(args.take)
             metrics = models[name].facts["metrics"]
         else:
             metrics = trainer.run(show)
@@ -96,7 +95,7 @@ def main() -> None:
     comparisons = {}
     for part in ("validation", "test"):
         items = [x.input for x in parts[part]]
-        store = every[f"{SHIPS}, states"].store
+        store = every[f"{FIRST}, states"].store
         scores = {"duplex energy": np.array([-item.duplex.energy for item in items])} | {
             name: logits(model, items, store.__getitem__ if store and model.states else None)
             for name, model in models.items()
@@ -107,17 +106,17 @@ def main() -> None:
             rows = np.flatnonzero((kinds == TRUE) | (kinds == kind))
             comparisons[part][kind] = compare(
                 [items[k].pair for k in rows], kinds[rows] == TRUE,
-                {name: values[rows] for name, values in scores.items()}, subject=SHIPS,
+                {name: values[rows] for name, values in scores.items()}, subject=FIRST,
             )  # fmt: skip
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True,
                             check=True).stdout.strip()  # fmt: skip
-    trainer = every[SHIPS]
+    trainer = every[FIRST]
     result = {
         "command": "benchmarks/mirna_nets.py",
         "commit": commit,
         "seed": trainer.recipe.seed,
         "data_sha256": trainer.digest,
-        "examples": nets[SHIPS]["training"]["examples"],
+        "examples": nets[FIRST]["training"]["examples"],
         "nets": nets,
         **comparisons,
         "seconds": round(time.monotonic() - began, 1),

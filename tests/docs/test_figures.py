@@ -141,14 +141,21 @@ def types_as_guides() -> Shown:
         "random types": "three random types",
     }
     for name, row in names.items():
-        found = report["methods"][name]
-        rest = f"{f(found['test']['mcc']['value'])} | {found['cpu_seconds']:.0f}"
-        yield "function.md", f"| {row} | {between(found['test']['accuracy'])} | {rest} |"
-    less, more = (
-        between(report["differences"][f"most probable types minus {name}"])
+        alone, both = (report["methods"][name + more] for more in ("", ", encoder too"))
+        cells = (
+            f"{between(x['test']['accuracy'])} | {x['cpu_seconds']:.0f}" for x in (alone, both)
+        )
+        yield "function.md", f"| {row} | {' | '.join(cells)} |"
+    gaps = {
+        name: [
+            between(report["differences"][f"most probable types minus {name}{more}"])
+            for more in ("", ", encoder too")
+        ]
         for name in ("no types", "random types")
-    )
-    yield "function.md", f"STACK minus no types {less}, minus random types {more}."
+    }
+    less, more = gaps["no types"]
+    yield "function.md", f"no types: {less} on the frozen encoder, {more} with the encoder"
+    yield "function.md", "types: {} and {}.".format(*gaps["random types"])
 
 
 def ribosomes() -> Shown:
@@ -163,6 +170,19 @@ def ribosomes() -> Shown:
     for name, score in rows.items():
         rest = " | ".join(f(score[k]["value"]) for k in ("pearson", "spearman", "mae"))
         yield "function.md", f"| {name} | {between(score['r2'])} | {rest} |"
+    splice, load = (
+        {row["name"]: row["scores"] for row in table["rows"]}
+        for table in result("leaderboard/leaderboard")["tables"]
+    )
+    same = {
+        "nucleotides": ("networks on the nucleotides", "network on the nucleotides"),
+        "frozen `stemloop-pico`": ("frozen stemloop-pico",) * 2,
+        "an encoder like it with random weights, frozen": ("the same untrained and frozen",) * 2,
+        "gradient boosting; weight array model": ("boosting", "weight array"),
+    }
+    for name, (one, other) in same.items():
+        row = f"{between(load[one]['r2'])} | {between(splice[other]['accuracy'])}"
+        yield "function.md", f"| {name} | {row} |"
 
 
 def interactions() -> Shown:
@@ -190,6 +210,24 @@ def interactions() -> Shown:
         areas = (unseen["methods"][method]["area"] for method in columns)
         row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
         yield "interaction.md", f"| {name}, {unseen['pairs']} pairs | {row} |"
+    report, kinds = result("mirna_nets"), ("matched", "random", "table")
+    names = {
+        "cross-attention": "cross-attention, as `mirna-target`",
+        "cross-attention, states": "cross-attention, states",
+        "CNN and BiLSTM": "CNN and BiLSTM",
+        "CNN and BiLSTM, states": "CNN and BiLSTM, states",
+    }
+    for net, name in names.items():
+        chosen = report["nets"][net]["training"]["validation"]
+        mean = sum(chosen[kind] for kind in kinds) / 3
+        areas = (report["test"][kind]["methods"][net]["area"] for kind in kinds)
+        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        size = f"{report['nets'][net]['parameters']:,}"
+        yield "interaction.md", f"| {name} | {size} | {mean:.3f} | {row} |"
+    for net in list(names)[1:]:
+        gaps = (report["test"][kind]["differences"][net] for kind in kinds)
+        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**gap) for gap in gaps)
+        yield "interaction.md", f"| `mirna-target` minus {names[net]} | | | {row} |"
 
 
 def language_model() -> Shown:
