@@ -267,6 +267,16 @@ def test_fasta_and_table_say_the_same(data: Path) -> None:
     assert [len(items) for items in found.parts.values()] == [63, 9, 18]
 
 
+def test_a_table_holds_whole_transcripts(tmp_path: Path) -> None:
+    lengths = [50_000, *range(1, 10)]
+    rows = "".join(f"{'ACGU' * n},{'long' if n % 2 else 'short'}\n" for n in lengths)
+    (tmp_path / "x.csv").write_text("sequence,label\n" + rows)
+    by = {"by": "random", "validation": 0.3, "test": 0}
+    parts = read_data(recipe(data=[{"file": "x.csv"}], split=by), tmp_path).parts.values()
+    found = [len(item.sequence) for items in parts for item in items]
+    assert sorted(found) == sorted(4 * n for n in lengths)
+
+
 @given(st.lists(st.integers(0, 12), min_size=8, max_size=40), st.integers(0, 5))
 @settings(max_examples=30, deadline=None)
 def test_copies_stay_together(tmp_path_factory, drawn: list[int], seed: int) -> None:

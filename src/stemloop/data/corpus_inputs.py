@@ -25,8 +25,6 @@ from stemloop.formats.fasta import read_sequences
 from stemloop.formats.stockholm_rows import read_rows
 from stemloop.formats.stream import Source, open_binary, open_text, source_name
 
-#: Longest field of a table; the csv module stops at 131,072 characters.
-_LONGEST_FIELD = 1 << 28
 _JUNK = re.compile(r"(?:^|/)(?:__MACOSX/|\._|\.DS_Store$)")
 #: What a structure line under a sequence is made of (R2DT's templates are such FASTA files).
 _BRACKETS = set(".-()[]{}<>")
@@ -159,7 +157,6 @@ def _from_embl(source: Source, rule: SourceRule, label: _Labels) -> Iterator[tup
 def _from_table(source: Source, rule: SourceRule, label: _Labels) -> Iterator[tuple[str, Raw]]:
     path = source_name(source)
     wanted = rule.columns.wanted
-    csv.field_size_limit(_LONGEST_FIELD)
     with open_text(source) as handle:
         first = handle.readline()
         delimiter = "\t" if "\t" in first else ","

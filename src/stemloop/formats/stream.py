@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import csv
 import errno
 import io
 import lzma
@@ -38,6 +39,9 @@ except ImportError:
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
 BLOCK = 1 << 20
+
+# Fields of tables hold whole transcripts and more; Python's own limit is 131,072 characters.
+csv.field_size_limit(1 << 28)
 
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)
 _FULL = {
