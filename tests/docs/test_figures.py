@@ -288,6 +288,34 @@ def generated() -> Shown:
                     "| training |", "| training rows |"
                 ),
             )
+    machines = []
+    for name, update in (
+        ("rbm_sam_seed0", 3000), ("rbm_sam_pcd100_seed0", 1800),
+        ("rbm_hgd_seed0", 603), ("rbm_hgd_pcd100_seed0", 603),
+    ):  # fmt: skip
+        report = result(name)
+        (age,) = (one for one in report["ages"] if one["update"] == update)
+        natural = report["natural"] if "pcd" not in name else {}
+        machines.append((age["classification"], age["generation"]["10"], natural))
+    row = " | ".join(f(labels["exact"]) for labels, _, _ in machines)
+    yield "rbm.md", f"| label accuracy, exact posterior | {row} |"
+    cells = []
+    for _, made, natural in machines:
+        cell, held = (
+            f"{f(x['aai_truth'], 2)}, {f(x['aai_syn'], 2)}" if x else "" for x in (made, natural)
+        )
+        cells.append(cell + (f" ({held})" if held else ""))
+    yield "rbm.md", f"| AAI of data, of samples | {' | '.join(cells)} |"
+    for name in ("rbm_sam_seed0", "rbm_sam_seed1", "rbm_tpp_seed0", "rbm_fluoride_seed0"):
+        last = result(name)["ages"][-1]
+        made = last["generation"]["10"]
+        # What a generator must reach after ten steps.
+        assert all(abs(made[key] - 0.5) <= 0.1 for key in ("aai_truth", "aai_syn"))
+        assert made["label_accuracy"] >= 0.9
+        if name != "rbm_sam_seed0":
+            yield "rbm.md", f"{f(made['aai_truth'], 2)} / {f(made['aai_syn'], 2)}"
+        yield "rbm.md", f(made["label_accuracy"])
+        yield "rbm.md", f(last["classification"]["exact"])
 
 
 def serving() -> Shown:
