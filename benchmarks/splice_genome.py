@@ -60,7 +60,7 @@ def main() -> None:
         "model": options.model,
         "nucleotides": options.length,
         "windows": sum(text.count(two) for two in ("GT", "AG", "AC", "CT")),
-        "threshold": 0.9,
+        "threshold": 0.99,
         "seed": options.seed,
         "runs": rows,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(1)
     windows, rows = [], []
     for k in range(60):
-        kind = ("fly donor", "fly donor n2", "worm acceptor")[k % 3]
-        rich = {"fly donor": "AAAG", "fly donor n2": "CCCU", "worm acceptor": "UUUG"}[kind]
+        kind = ("fly donor", "fly donor n4", "worm acceptor")[k % 3]
+        rich = {"fly donor": "AAAG", "fly donor n4": "CCCU", "worm acceptor": "UUUG"}[kind]
         window = "".join(rng.choice(list(rich), 12))
         windows.append(f">w{k}\n{window}\n")
         rows.append(f"{window}\t{kind}\t{window.count('A') / 4}")
@@ -74,7 +74,7 @@ def test_train_predict_evaluate(cli, folder: Path, classes: Path, tmp_path: Path
     assert plain.code == 0, plain.err
     rows = rows_of(plain.out)
     assert len(rows) == 60
-    assert {row["label"] for row in rows} == {"fly donor", "fly donor n2", "worm acceptor"}
+    assert {row["label"] for row in rows} == {"fly donor", "fly donor n4", "worm acceptor"}
     # The same from a stream, in another format, and sequence by sequence.
     lines = tmp_path / "out.jsonl"
     other = cli("classify", "-", "-m", model, "-o", lines, stdin=(folder / "w.fa").read_bytes())
@@ -92,10 +92,18 @@ def test_train_predict_evaluate(cli, folder: Path, classes: Path, tmp_path: Path
     assert set(found["methods"]) == {"model", "k-mers", "weight array"}
     for name, score in metrics["test"].items():
         assert found["methods"]["model"][name]["value"] == pytest.approx(score, abs=1e-4)
-    assert list(found["decoys"]) == ["fly donor n2"]
-    assert found["decoys"]["fly donor n2"]["model"]["accuracy"]["value"] == 1.0
-    assert found["decoys"]["fly donor n2"]["weight array"]["accuracy"]["value"] == 1.0
-    lead = found["decoys"]["fly donor n2"]["model minus weight array"]["accuracy"]
+    assert list(found["decoys"]) == ["fly donor n4"]
+    assert found["decoys"]["fly donor n4"]["model"]["accuracy"]["value"] == 1.0
+    assert found["decoys"]["fly donor n4"]["weight array"]["accuracy"]["value"] == 1.0
+    lead = found["decoys"]["fly donor n4"]["model minus weight array"]["accuracy"]
+    assert found["called"]["fly donor"] == {
+        "fly donor": {
+            "0.5": 1.0,
+            "0.9": pytest.approx(1.0, abs=0.5),
+            "0.99": pytest.approx(0.5, abs=0.5),
+        },
+        "fly donor n4": {"0.5": 0.0, "0.9": 0.0, "0.99": 0.0},
+    }
     assert lead == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert sum(row["records"] for row in found["classes"].values()) == 18
     assert "| weight array |" in done.out
@@ -107,7 +115,7 @@ def test_splice_sums_decoys_and_species(cli, folder: Path, classes: Path) -> Non
     every = rows_of(cli("splice", folder / "w.fa", "-m", model).out)
     fly = rows_of(cli("splice", folder / "w.fa", "-m", model, "--species", "fly").out)
     for a, b, c in zip(labels, every, fly, strict=True):
-        donor, decoy = float(a["p_fly donor"]), float(a["p_fly donor n2"])
+        donor, decoy = float(a["p_fly donor"]), float(a["p_fly donor n4"])
         assert float(b["p_donor"]) == pytest.approx(donor, abs=2e-6)
         assert float(b["p_acceptor"]) == pytest.approx(float(a["p_worm acceptor"]), abs=2e-6)
         assert float(b["p_none"]) == pytest.approx(decoy, abs=2e-6)
@@ -115,7 +123,7 @@ def test_splice_sums_decoys_and_species(cli, folder: Path, classes: Path) -> Non
             assert float(c["p_donor"]) == pytest.approx(donor / (donor + decoy), abs=1e-3)
         assert float(c["p_acceptor"]) == 0
     # Without the decoys there is nothing that a fly's window could be but a donor.
-    alone = cli("splice", folder / "w.fa", "-m", model, "--species", "fly", "--leave-out", "n2,n3")
+    alone = cli("splice", folder / "w.fa", "-m", model, "--species", "fly", "--leave-out", "n3,n4")
     assert {row["p_donor"] for row in rows_of(alone.out)} == {"1.0"}
     unknown = cli("splice", folder / "w.fa", "-m", model, "--species", "yeast")
     assert (unknown.code, "it knows fly, worm" in unknown.err) == (2, True)

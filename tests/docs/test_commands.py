@@ -294,7 +294,7 @@ def test_commands_and_options_exist(page: Path) -> None:
         while rest and rest[0] in getattr(command, "commands", {}):
             command = command.commands[rest.pop(0)]
         assert not hasattr(command, "commands"), f"no such command: {words}"
-        known = {"--help"}.union(*(param.opts for param in command.params))
+        known = {"--help"}.union(*(p.opts + p.secondary_opts for p in command.params))
         assert {word for word in rest if re.match(r"--?[a-zA-Z]", word)} <= known, words
 
 

@@ -21,6 +21,7 @@ def result(name: str) -> dict[str, Any]:
 
 README = "../README.md"
 METHODS = ("model", "weight array")
+LEAD = "model minus weight array"
 
 
 def f(value: float, digits: int = 3) -> str:
@@ -117,6 +118,21 @@ def families() -> Shown:
             yield "function.md", f"| {name}{more} | {between(score['accuracy'])} | {rest} |"
 
 
+def long_and_human() -> Shown:
+    methods = result("lncrna_place")["methods"]
+    for name, row in (
+        ("model", "head on frozen `stemloop-pico`"),
+        ("k-mers", "words of 1 to 5, logistic regression"),
+    ):
+        rest = " | ".join(f(methods[name][k]["value"]) for k in ("macro_f1", "mcc"))
+        yield "function.md", f"| {row} | {between(methods[name]['accuracy'])} | {rest} |"
+    model, array, words = (
+        between(result("splice_human")["methods"][name]["accuracy"])
+        for name in ("model", "weight array", "k-mers")
+    )
+    yield "function.md", f"of {model}, a weight array model {array}, words {words}."
+
+
 def sharing() -> Shown:
     rows = result("bulk_scaling")["rows"]
     for task in ("fold", "embed"):
@@ -210,7 +226,19 @@ def interactions() -> Shown:
         areas = (unseen["methods"][method]["area"] for method in columns)
         row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
         yield "interaction.md", f"| {name}, {unseen['pairs']} pairs | {row} |"
-    report, kinds = result("mirna_nets"), ("matched", "random", "table")
+    kinds = ("matched", "random", "table")
+    rows = {
+        "model": "`mirna-target`",
+        "model and 0.5 of it": "half of the regression added",
+        "model and 1.0 of it": "all of it added",
+        "seed and duplex": "*seed match and duplex* alone",
+    }
+    for method, name in rows.items():
+        found = {k: v["methods"][method] for k, v in result("mirna_sets")["validation"].items()}
+        areas = (*(found[kind]["area"] for kind in kinds), found["miRAW"]["within"])
+        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        yield "interaction.md", f"| {name} | {row} |"
+    report = result("mirna_nets")
     names = {
         "cross-attention": "cross-attention, as `mirna-target`",
         "cross-attention, states": "cross-attention, states",
@@ -266,14 +294,29 @@ def language_model() -> Shown:
 
 
 def splice() -> Shown:
-    decoys = result("splice")["decoys"]
+    decoys, called = (result("splice")[key] for key in ("decoys", "called"))
     for site in ("donor", "acceptor"):
-        for kind in ("n2", "n3"):
+        rates = []
+        for true in (f"{species} {site}" for species in ("arabidopsis", "worm", "fly")):
+            shares = (
+                [f(called[true][x][t]) for t in ("0.9", "0.99")] for x in (true, f"{true} n4")
+            )
+            rates.append(", ".join("/".join(pair) for pair in shares))
+        yield "function.md", f"| {site} | {' | '.join(rates)} |"
+        for kind in ("n2", "n3", "n4"):
             cells = [
                 [f(decoys[f"{species} {site} {kind}"][m]["accuracy"]["value"]) for m in METHODS]
                 for species in ("arabidopsis", "worm", "fly")
             ]
             row = " | ".join(f"{ours} ({other})" for ours, other in cells)
+            yield "function.md", f"| {site}, {kind} | {row} |"
+            if kind == "n4":
+                continue
+            ahead = (
+                {k: 100 * v for k, v in decoys[f"{s} {site} {kind}"][LEAD]["accuracy"].items()}
+                for s in ("arabidopsis", "worm", "fly")
+            )
+            row = " | ".join(f"+{x['value']:.1f} [{x['low']:.1f}, {x['high']:.1f}]" for x in ahead)
             yield "function.md", f"| {site}, {kind} | {row} |"
 
 
@@ -435,7 +478,7 @@ def openings() -> Shown:
 TABLES = [
     structures, pseudoknots, classes, families, species_left_out, types_as_guides, ribosomes,
     splice, interactions, language_model, pretraining, masking, motifs, generated, serving,
-    speeds, small_tests, sharing, openings,
+    speeds, small_tests, sharing, long_and_human, openings,
 ]  # fmt: skip
 
 

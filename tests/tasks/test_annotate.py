@@ -56,7 +56,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = EncoderConfig(
         vocab_size=len(STEMLOOP), hidden=16, layers=1, heads=2, ffn_inner=24, alphabet="stemloop"
     )
-    labels = ("fly donor", "fly acceptor", "fly donor n2")
+    labels = ("fly donor", "fly acceptor", "fly donor n4")
     for name, head, meaning in (
         ("splice", HeadConfig(width=16, outputs=3, kind="window", window=30),
          Meaning("classify", labels)),

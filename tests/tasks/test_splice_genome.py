@@ -22,7 +22,7 @@ from stemloop.tasks.splice_genome import Site, reverse_complement, scan, write_s
 from stemloop.weights.sequence_head import Meaning
 
 WINDOW = 12
-LABELS = ("fly donor", "fly donor n2", "fly acceptor", "fly acceptor n2", "worm donor")
+LABELS = ("fly donor", "fly donor n4", "fly acceptor", "fly acceptor n4", "worm donor")
 
 
 @pytest.fixture(scope="module")

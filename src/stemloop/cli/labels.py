@@ -74,8 +74,8 @@ def splice(
     ] = None,
     leave_out: Annotated[
         str,
-        typer.Option(help="Kinds of decoys that do not count, with commas; n3: shuffled sites."),
-    ] = "n3",
+        typer.Option(help="Kinds of decoys that do not count, with commas; n1-n3: random letters."),
+    ] = "n1,n2,n3",
     genome: Annotated[
         bool,
         typer.Option(
@@ -88,7 +88,7 @@ def splice(
         typer.Option("--bed", help="Only sites within these intervals, with --genome."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Lowest probability, with --genome.  [default: 0.9]")
+        float | None, typer.Option(help="Lowest probability, with --genome.  [default: 0.99]")
     ] = None,
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="Also without GT or AG, with --genome.")
@@ -116,7 +116,7 @@ def splice(
     from stemloop.tasks.splice_genome import scan, write_sites
 
     regions = None if intervals is None else list(read_bed(intervals))
-    limit = 0.9 if threshold is None else threshold
+    limit = 0.99 if threshold is None else threshold
     with count_progress("nt") as bar:
         sites = scan(
             labeller, source, species=species, leave_out=kinds, threshold=limit,

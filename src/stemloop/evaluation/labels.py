@@ -28,7 +28,7 @@ from stemloop.evaluation.label_metrics import (
 from stemloop.evaluation.markdown import value_cell
 from stemloop.formats.stream import open_text
 from stemloop.records import SequenceRecord
-from stemloop.tasks.labels import Labeller
+from stemloop.tasks.labels import RANDOM, SITES, Labeller, site_probabilities
 from stemloop.training.sequence_data import Labelled, further_records, read_data
 from stemloop.training.sequence_recipe import SequenceRecipe
 
@@ -38,6 +38,9 @@ Scores = dict[str, dict[str, float]]
 
 #: Records of a site and a decoy that words are fitted to at most: by far the slowest method.
 WORDS_FROM = 10_000
+
+#: Probabilities from which on a window is called a site.
+THRESHOLDS = (0.5, 0.9, 0.99)
 
 
 def examine_run(
@@ -78,7 +81,7 @@ def examine_run(
         JSON values: what was scored, ``methods`` with value, low and high of each score,
         ``unlike`` the same for the test records that resemble no training record, ``further`` for
         the recipe's further records without those of training and validation (and ``whole``, with
-        them), ``classes`` (of the model), ``decoys``.
+        them), ``classes`` (of the model), ``decoys``, ``called`` (see `called_sites`).
 
     Raises
     ------
@@ -172,6 +175,8 @@ def examine_run(
     if decoys:
         result["decoy_words_from_at_most"] = WORDS_FROM
         result["decoys"] = score_decoys(data.labels, known, data.test, outputs, **kwargs)
+        if all(len(label.split()) > 1 and label.split()[1] in SITES for label in data.labels):
+            result["called"] = called_sites(labeller, data.test, outputs)
     return result
 
 
@@ -226,6 +231,25 @@ def score_decoys(
                 **kwargs,
             )
         result[decoy] = found
+    return result
+
+
+def called_sites(
+    labeller: Labeller, test: Sequence[Labelled], outputs: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """Shares of the windows of each splice site, and of its decoys that are no random letters, that
+    ``stemloop splice --species`` gives a probability of `THRESHOLDS` and more.
+    """
+    known, result = np.array([str(x.label) for x in test]), {}
+    for true in sorted({" ".join(label.split()[:2]) for label in labeller.meaning.labels}):
+        species, site = true.split()
+        p = site_probabilities(labeller.meaning, species)(outputs)[:, SITES.index(site)]
+        kinds = [x for x in labeller.meaning.labels if f"{x} ".startswith(f"{true} ")]
+        result[true] = {
+            label: {str(t): round(float((p[known == label] >= t).mean()), 4) for t in THRESHOLDS}
+            for label in kinds
+            if label.split()[-1] not in RANDOM and (known == label).any()
+        }
     return result
 
 

@@ -34,7 +34,7 @@ from stemloop.formats.structure import format_structure
 from stemloop.formats.tables import write_table
 from stemloop.records import SequenceRecord
 from stemloop.tasks.annotate_report import Page, Section, write_report
-from stemloop.tasks.labels import SHUFFLED, Labeller, splice_sites
+from stemloop.tasks.labels import RANDOM, Labeller, splice_sites
 from stemloop.tasks.mutations import LEGENDS, MutationScanner, substitutions
 from stemloop.tasks.rna_types import guess_type
 from stemloop.tasks.structure import Folder
@@ -261,7 +261,7 @@ def annotate_one(record: SequenceRecord, tools: Tools, options: AnnotateOptions)
     if tools.splice is not None:
         row |= {"site": "", "p_donor": "", "p_acceptor": ""}
         if record.length == tools.splice.model.head.config.length:
-            say = splice_sites(tools.splice.meaning, options.species, (SHUFFLED,))
+            say = splice_sites(tools.splice.meaning, options.species, RANDOM)
             found = say(tools.splice.outputs([record])[0])
             row |= {name: found[name] for name in ("site", "p_donor", "p_acceptor")}
     if tools.load is not None:

@@ -10,7 +10,7 @@ splice       ``site`` (donor, acceptor or none), ``p_donor``, ``p_acceptor``, ``
 
 A splice model's labels are ``SPECIES SITE`` for true sites and ``SPECIES SITE DECOY`` for what only
 looks like one; the probabilities are summed over decoys, and over species unless one is named.
-Decoys that no genome has (`SHUFFLED`) need not count.
+Decoys of random letters (`RANDOM`) need not count.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ BLOCK, BATCH = 1024, 32
 
 SITES = ("donor", "acceptor")
 
-#: Decoys of splice42 that look like true sites with each position shuffled by itself: a model that
-#: knows them takes the best of consensus sites for one of them.
-SHUFFLED = "n3"
+#: Decoys of splice42 that are random letters around a GT or AG: all alike (n1), as common as on the
+#: two sides of true sites (n2), or at each position of theirs (n3). No genome has them, and a model
+#: that knows them takes good sites for one of them; n4 alone is genomic.
+RANDOM = ("n1", "n2", "n3")
 
 
 class Labeller:
@@ -156,7 +157,7 @@ Describe = Callable[[Floats], dict[str, str | int | float]]
 
 
 def site_probabilities(
-    meaning: Meaning, species: str | None = None, leave_out: Collection[str] = ()
+    meaning: Meaning, species: str | None = None, leave_out: Collection[str] = RANDOM
 ) -> Callable[[Floats], Floats]:
     """How outputs (N, classes) of a splice model become the probabilities (N, 2) of `SITES`.
 
@@ -176,7 +177,7 @@ def site_probabilities(
 
     Examples
     --------
-    >>> labels = ("fly donor", "fly acceptor", "fly donor n2", "worm donor")
+    >>> labels = ("fly donor", "fly acceptor", "fly donor n4", "worm donor")
     >>> read = site_probabilities(Meaning("classify", labels), "fly")
     >>> read(np.array([[0.4, 0.1, 0.3, 0.2]])).round(3).tolist()
     [[0.5, 0.125]]
@@ -195,7 +196,7 @@ def site_probabilities(
 
 
 def splice_sites(
-    meaning: Meaning, species: str | None = None, leave_out: Collection[str] = ()
+    meaning: Meaning, species: str | None = None, leave_out: Collection[str] = RANDOM
 ) -> Describe:
     """How a splice model's outputs become a site; see `site_probabilities`.
 
@@ -206,7 +207,7 @@ def splice_sites(
 
     Examples
     --------
-    >>> labels = ("fly donor", "fly acceptor", "fly donor n2", "worm donor")
+    >>> labels = ("fly donor", "fly acceptor", "fly donor n4", "worm donor")
     >>> say = splice_sites(Meaning("classify", labels), "fly")
     >>> say(np.array([0.4, 0.1, 0.3, 0.2]))
     {'site': 'donor', 'p_donor': 0.5, 'p_acceptor': 0.125, 'p_none': 0.375}

@@ -4,7 +4,7 @@ A donor is looked for at each GT, an acceptor at each AG; a site is where its tw
 the middle of the model's window. Contigs are read one by one and scored in stretches, so that
 memory depends on the longest contig alone.
 
-A trained model thinks that a site is as likely as each kind of decoy. In a genome some GT in a few
+A trained model thinks that a site is as likely as in its training set. In a genome some GT in a few
 hundred is one: the threshold has to be high, and `Site.probability` is no share of true sites.
 """
 
@@ -22,7 +22,7 @@ from stemloop.errors import InputError, UsageError
 from stemloop.formats.bed import Interval
 from stemloop.formats.fasta import read_sequences
 from stemloop.formats.stream import Source, atomic_output
-from stemloop.tasks.labels import SHUFFLED, SITES, site_probabilities
+from stemloop.tasks.labels import RANDOM, SITES, site_probabilities
 
 if TYPE_CHECKING:
     from stemloop.tasks.labels import Labeller
@@ -79,8 +79,8 @@ def scan(
     source: Source,
     *,
     species: str | None = None,
-    leave_out: Collection[str] = (SHUFFLED,),
-    threshold: float = 0.9,
+    leave_out: Collection[str] = RANDOM,
+    threshold: float = 0.99,
     intervals: Iterable[Interval] | None = None,
     everywhere: bool = False,
     report: Callable[[int], None] | None = None,
