@@ -7,6 +7,10 @@ so each set is scored whole, and again with those pairs alone whose family of mi
 pairs of the same set by cross-validation over families. Areas within microRNAs are those that a
 microRNA by itself cannot give away.
 
+``validation`` asks what the network lacks on such sets: its logit alone, and with so much of that
+of a regression on seed match and duplex, which learned from the network's own training pairs, on
+the pairs of its validation families and on miRAW's training pairs of the same families.
+
     python benchmarks/mirna_sets.py TEC-miTarget_datasets.tar.xz --table MirTarRAW.csv.xz \\
         -o benchmarks/results/mirna_sets.json
 """
@@ -21,6 +25,7 @@ import tarfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +34,22 @@ from stemloop.data.interactions import Pair
 from stemloop.data.mirna_sites import family
 from stemloop.errors import StemloopError
 from stemloop.evaluation.interaction import compare
-from stemloop.evaluation.interaction_baselines import controls
+from stemloop.evaluation.interaction_baselines import controls, seed_and_duplex
 from stemloop.training.interaction import logits
-from stemloop.training.interaction_data import divide, read_pairs
+from stemloop.training.interaction_data import (
+    MATCHED,
+    RANDOM,
+    TABLE,
+    TRUE,
+    Example,
+    divide,
+    make_examples,
+    read_pairs,
+)
 from stemloop.training.interaction_features import PairInput
 from stemloop.training.interaction_recipe import InteractionRecipe
 from stemloop.training.recipe_base import read_recipe, revise
-from stemloop.weights.interaction_store import load_interaction
+from stemloop.weights.interaction_store import StoredInteraction, load_interaction
 
 #: Name to member of the archive, and whether its microRNAs are stored 3' to 5'.
 SETS = {
@@ -43,7 +57,11 @@ SETS = {
     "DeepMirTar": ("TEC-miTarget/DeepMirTar/test_seed_1234.txt", True),
     "miRAW": ("TEC-miTarget/miRAW/test_seed_1234.txt", True),
 }
+VALIDATION = ("TEC-miTarget/miRAW/train_seed_1234.txt", "TEC-miTarget/miRAW/valid_seed_1234.txt")
 FOLDS = 5
+
+#: Parts of the regression's log-odds that are added to the network's.
+ADDED = (0.5, 1.0, 2.0)
 
 
 def read_set(archive: tarfile.TarFile, member: str, flip: bool) -> list[Pair]:
@@ -73,6 +91,29 @@ def cross_validated(items: list[PairInput], true: np.ndarray, seed: int) -> dict
         for name, values in fitted.items():
             scores.setdefault(name, np.zeros(len(items)))[test] = values
     return scores
+
+
+def on_validation_families(
+    examples: list[Example], published: list[Pair], model: StoredInteraction, seed: int
+) -> dict[str, Any]:
+    """Comparisons on own decoys of each kind, and on published pairs."""
+    train = [x for x in examples if x.part == "train"]
+    mine = [x for x in examples if x.part == "validation"]
+    kinds = np.array([x.kind for x in mine])
+    sets = {
+        kind: [x.input for x in mine if x.kind in (TRUE, kind)]
+        for kind in (MATCHED, RANDOM, TABLE) if (kinds == kind).any()
+    } | {"miRAW": [PairInput.of(pair) for pair in published]}  # fmt: skip
+    found = {}
+    for name, items in sets.items():
+        true = np.array([bool(item.pair.label) for item in items])
+        network = logits(model, items)
+        odds = seed_and_duplex([x.input for x in train], [x.target for x in train], items)
+        scores = {"model": network, "seed and duplex": odds}
+        scores |= {f"model and {part} of it": network + part * odds for part in ADDED}
+        pairs = [item.pair for item in items]
+        found[name] = compare(pairs, true, scores, seed=seed)
+    return found
 
 
 def main() -> None:
@@ -116,11 +157,17 @@ def main() -> None:
                     mine = {key: values[rows] for key, values in scores.items()}
                     sets[name][what] = compare(some, true[rows], mine, seed=args.seed)
             print(name, {k: v["methods"] for k, v in sets[name].items() if k in ("all", "unseen")})
+        every = [p for member in VALIDATION for p in read_set(archive, member, True)]
+    every = [pair for pair in every if part.get(family(pair.first)) == "validation"]
+    drawn = np.random.default_rng(args.seed).permutation(len(every))[: args.most].tolist()
+    validation = on_validation_families(
+        make_examples(pairs, recipe), [every[k] for k in sorted(drawn)], model, args.seed
+    )
     result = {
         "command": f"benchmarks/mirna_sets.py {args.archive.name} --table {args.table.name} "
         f"--most {args.most} --seed {args.seed}",
         "data_sha256": hashlib.sha256(args.archive.read_bytes()).hexdigest(),
-        "training_data_sha256": digest, "seed": args.seed, "sets": sets,
+        "training_data_sha256": digest, "seed": args.seed, "sets": sets, "validation": validation,
         "seconds": round(time.monotonic() - began, 1),
         "versions": {name: version(name) for name in ("stemloop", "torch", "ViennaRNA")},
     }  # fmt: skip

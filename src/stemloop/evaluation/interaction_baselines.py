@@ -38,9 +38,6 @@ def controls(
         and ``seed and duplex`` (logistic regression on energy, pairs and kind of seed match).
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     y = np.asarray(labels, bool)
     sides = []
@@ -59,10 +56,21 @@ def controls(
     ):
         boosting = HistGradientBoostingClassifier(max_iter=100, random_state=seed)
         found[name] = boosting.fit(x, y).predict_proba(z)[:, 1]
-    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
-    linear.fit(np.stack([item.numbers for item in train]), y)
-    found["seed and duplex"] = linear.predict_proba(np.stack([item.numbers for item in test]))[:, 1]
+    found["seed and duplex"] = seed_and_duplex(train, y, test)
     return found
+
+
+def seed_and_duplex(
+    train: Sequence[PairInput], labels: npt.ArrayLike, test: Sequence[PairInput]
+) -> Floats:
+    """Log-odds by logistic regression on energy, pairs and kind of seed match."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    linear.fit(np.stack([item.numbers for item in train]), np.asarray(labels, bool))
+    return np.asarray(linear.decision_function(np.stack([item.numbers for item in test])))
 
 
 def energies(items: Sequence[PairInput]) -> dict[str, Floats]:
