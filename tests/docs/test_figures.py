@@ -93,6 +93,9 @@ def classes() -> Shown:
     rows += [(ours, part["model"]) for part in (whole["unlike"], more["whole"], more["methods"])]
     for part in ("methods", "unlike"):
         rows.append(("head on frozen `stemloop-pico`", frozen[part]["model"]))
+    letters = result("ncrna_class_letters")
+    for part in ("methods", "unlike"):
+        rows.append(("convolutions on the nucleotides, not pre-trained", letters[part]["model"]))
     every = (whole["methods"], whole["unlike"], more["whole"], more["methods"])
     rows += [(words, part["k-mers"]) for part in every]
     for name, score in rows:
