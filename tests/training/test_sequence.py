@@ -397,7 +397,10 @@ def test_half_a_head_is_not_loaded(encoder: Path, data: Path, tmp_path: Path) ->
         ("ncrna-class", "frozen"),
         ("ribosome-load", "none"),
         ("ribosome-load-geo", "gradual"),
+        ("ncrna-class-letters", "none"),
         ("splice", "none"),
+        ("splice-human", "none"),
+        ("lncrna-place", "frozen"),
     ],
 )
 def test_recipes_parse(name: str, encoder: str) -> None:
