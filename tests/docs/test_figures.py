@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,11 @@ def between(score: dict[str, float]) -> str:
     """A figure with its interval: .575 [.550, .600]."""
     value = score["value"] if "value" in score else score["mean"]
     return f"{f(value)} [{f(score['low'])}, {f(score['high'])}]"
+
+
+def with_zeros(scores: Iterable[dict[str, float]]) -> str:
+    """Cells with their intervals: 0.753 [0.704, 0.784] | 0.913 [0.896, 0.936]."""
+    return " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**score) for score in scores)
 
 
 def structures() -> Shown:
@@ -221,13 +226,13 @@ def interactions() -> Shown:
             protocols[f"{kind} decoys"]["all"]["methods"][method]["area"]
             for kind in ("matched", "random", "table")
         )
-        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        row = with_zeros(areas)
         yield "interaction.md", f"| {name} | {row} |"
     columns = ("model", "duplex energy", "duplex and opening energy", "seed and duplex")
     for name, found in result("mirna_sets")["sets"].items():
         unseen = found["unseen"]
         areas = (unseen["methods"][method]["area"] for method in columns)
-        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        row = with_zeros(areas)
         yield "interaction.md", f"| {name}, {unseen['pairs']} pairs | {row} |"
     kinds = ("matched", "random", "table")
     rows = {
@@ -239,7 +244,7 @@ def interactions() -> Shown:
     for method, name in rows.items():
         found = {k: v["methods"][method] for k, v in result("mirna_sets")["validation"].items()}
         areas = (*(found[kind]["area"] for kind in kinds), found["miRAW"]["within"])
-        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        row = with_zeros(areas)
         yield "interaction.md", f"| {name} | {row} |"
     report = result("mirna_nets")
     names = {
@@ -252,12 +257,12 @@ def interactions() -> Shown:
         chosen = report["nets"][net]["training"]["validation"]
         mean = sum(chosen[kind] for kind in kinds) / 3
         areas = (report["test"][kind]["methods"][net]["area"] for kind in kinds)
-        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**area) for area in areas)
+        row = with_zeros(areas)
         size = f"{report['nets'][net]['parameters']:,}"
         yield "interaction.md", f"| {name} | {size} | {mean:.3f} | {row} |"
     for net in list(names)[1:]:
         gaps = (report["test"][kind]["differences"][net] for kind in kinds)
-        row = " | ".join("{value:.3f} [{low:.3f}, {high:.3f}]".format(**gap) for gap in gaps)
+        row = with_zeros(gaps)
         yield "interaction.md", f"| `mirna-target` minus {names[net]} | | | {row} |"
 
 
